@@ -1,1 +1,3 @@
-//! x
+//! integration-operator: a Kubernetes operator that connects projects to third-party apps.
+
+pub mod api;
