@@ -1,3 +1,6 @@
 //! integration-operator: a Kubernetes operator that connects projects to third-party apps.
 
 pub mod api;
+pub mod digest;
+pub mod grant;
+pub mod sensitive;

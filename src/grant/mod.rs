@@ -1,0 +1,174 @@
+//! What is held: one grant for each connected integration, kept as a Secret in the operator's namespace.
+//!
+//! The grant Secret is the one durable point of commit. The token Secret that workloads read and the status that
+//! people read are derived from it and can be rebuilt. Everything here but [`store`] is pure: no client, no clock.
+
+pub mod binding;
+pub mod plan;
+pub mod record;
+pub mod schedule;
+pub mod store;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use binding::{Binding, ClientCredentials};
+pub use record::{GrantView, Handled, Intent, Published, Refusal, Summary};
+pub use store::{GrantStore, StoreError};
+
+use crate::sensitive::Sensitive;
+
+/// The integration that a grant belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Owner {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid: a resource re-created under the same name is another one.
+    pub uid: String,
+}
+
+/// Everything that is held for one integration; at most 64 KiB when written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Grant {
+    /// Whose it is.
+    pub integration: Owner,
+    /// Counts authorizations of this integration; an answer to an older epoch's refresh is dropped.
+    pub epoch: u64,
+    /// Counts token answers within the epoch.
+    pub generation: u64,
+    /// The attempt whose answer these tokens are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<String>,
+    /// The tokens.
+    pub tokens: Tokens,
+    /// Scopes that the provider granted.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// Scopes that were asked for.
+    #[serde(default)]
+    pub requested_scopes: Vec<String>,
+    /// Hash of the client and the upstream installation, where the description says how to tell them apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installation: Option<String>,
+    /// What the provider said of the account; goes to `status.metadata`.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, serde_json::Value>,
+    /// The same, for values that are secrets themselves; goes to the token Secret.
+    #[serde(default)]
+    pub secret_metadata: BTreeMap<String, Sensitive>,
+    /// Values that the person gave.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+    /// Who connected, and when.
+    pub installed: Installed,
+    /// The provider and the places that these credentials may be sent to.
+    pub binding: Binding,
+}
+
+/// The tokens of a grant (RFC 6749 §5.1).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tokens {
+    /// The access token.
+    pub access_token: Sensitive,
+    /// How it is used, such as `Bearer`.
+    pub token_type: String,
+    /// The refresh token, where the provider gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<Sensitive>,
+    /// When these tokens were received.
+    pub obtained_at: Timestamp,
+    /// When the access token expires; `None` when it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Who connected, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Installed {
+    /// The Kubernetes user that asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The person of the product on whose behalf it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Grant {
+    /// Every secret that this grant holds, for checks that none of them leaks into something derived.
+    pub fn secrets(&self) -> Vec<&str> {
+        let mut secrets = vec![self.tokens.access_token.expose()];
+        secrets.extend(self.tokens.refresh_token.as_ref().map(Sensitive::expose));
+        secrets.extend(self.secret_metadata.values().map(Sensitive::expose));
+        secrets
+    }
+
+    /// The part of it that may be seen by those who can read the Secret's metadata.
+    pub fn summary(&self) -> Summary {
+        Summary {
+            integration: self.integration.clone(),
+            epoch: self.epoch,
+            generation: self.generation,
+            attempt: self.attempt.clone(),
+            obtained_at: self.tokens.obtained_at,
+            expires_at: self.tokens.expires_at,
+            refreshable: self.tokens.refresh_token.is_some(),
+            installed_at: self.installed.at,
+            provider: self.binding.provider.clone(),
+            binding: self.binding.digest(),
+            installation: self.installation.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+    use crate::api::ProviderKind;
+    use crate::grant::binding::ProviderRef;
+
+    /// A summary with the given times, in seconds.
+    pub(crate) fn summary(obtained: i64, expires: Option<i64>) -> Summary {
+        Summary {
+            integration: Owner { namespace: "acme".into(), name: "web.slack".into(), uid: "uid-1".into() },
+            epoch: 1,
+            generation: 1,
+            attempt: None,
+            obtained_at: Timestamp::from_second(obtained).unwrap(),
+            expires_at: expires.map(|second| Timestamp::from_second(second).unwrap()),
+            refreshable: true,
+            installed_at: Timestamp::from_second(obtained).unwrap(),
+            provider: ProviderRef {
+                kind: ProviderKind::ClusterIntegrationProvider,
+                namespace: None,
+                name: "slack".into(),
+                uid: "provider-1".into(),
+            },
+            binding: "binding".into(),
+            installation: None,
+        }
+    }
+
+    /// A view of a grant with nothing unfinished.
+    pub(crate) fn view(obtained: i64, expires: Option<i64>) -> GrantView {
+        GrantView {
+            name: "grant-1".into(),
+            uid: "grant-uid".into(),
+            resource_version: "1".into(),
+            summary: summary(obtained, expires),
+            intent: None,
+            published: None,
+            handled: Handled::default(),
+            refused: None,
+            mismatch: None,
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Reads and writes grant Secrets: the only part of this module that knows a client.
+//!
+//! Every write is a merge patch with `metadata.resourceVersion`, which the API server carries out only if nobody wrote
+//! in between; a conflict that shows our own attempt is a success. Grants are created in one place, and never again by
+//! a refresh.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::core::PartialObjectMeta;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::record::{HANDLED, INTENT, MISMATCH, PUBLISHED, REFUSED, SUMMARY, ViewError};
+use super::{Grant, GrantView, Handled, Intent, Published, Refusal};
+use crate::digest::short_hash;
+
+/// Label that tells what a Secret of the operator's namespace is.
+pub const KIND_LABEL: &str = "integrations.tms.dev/kind";
+/// Value of [`KIND_LABEL`] for grants.
+pub const GRANT: &str = "grant";
+/// Label with the hash of client and upstream installation, by which siblings are found.
+pub const INSTALLATION_LABEL: &str = "integrations.tms.dev/installation";
+/// Largest grant that is written, in bytes.
+pub const MAX_SIZE: usize = 64 * 1024;
+
+const DATA_KEY: &str = "grant";
+const MANAGER: &str = "integration-operator";
+
+/// Grants in the operator's namespace.
+#[derive(Clone)]
+pub struct GrantStore {
+    secrets: Api<Secret>,
+}
+
+/// A grant with its secrets, as it was read.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The grant.
+    pub grant: Grant,
+    /// Its annotations and resourceVersion at that moment.
+    pub view: GrantView,
+}
+
+/// A grant could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The API server refused, or could not be reached.
+    #[error("cannot {operation} grant {grant}")]
+    Api {
+        /// What was tried.
+        operation: &'static str,
+        /// The Secret.
+        grant: String,
+        /// The client's word.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// Somebody wrote in between.
+    #[error("grant {grant} was changed in between")]
+    Conflict {
+        /// The Secret.
+        grant: String,
+    },
+    /// There is no such grant.
+    #[error("grant {grant} does not exist")]
+    Missing {
+        /// The Secret.
+        grant: String,
+    },
+    /// Its annotations cannot be read.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// Its data cannot be read, or the grant cannot be written as data.
+    #[error("the data of grant {grant} cannot be decoded or encoded")]
+    Codec {
+        /// The Secret.
+        grant: String,
+        /// The codec's word.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It holds more than a Secret should.
+    #[error("grant {grant} would take {size} bytes; {MAX_SIZE} are allowed")]
+    TooLarge {
+        /// The Secret.
+        grant: String,
+        /// Its size in bytes.
+        size: usize,
+    },
+}
+
+impl StoreError {
+    /// Whether trying again with a fresh read may succeed.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. })
+    }
+
+    /// Whether the grant is not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing { .. })
+    }
+}
+
+/// The name of the grant Secret of an integration.
+pub fn grant_name(namespace: &str, name: &str) -> String {
+    format!("grant-{}", short_hash(&[namespace, name]))
+}
+
+/// What a write changes beside the data; `None` leaves an annotation as it is, `Some(None)` removes it.
+#[derive(Clone, Debug, Default)]
+pub struct Marks {
+    /// The unfinished refresh.
+    pub intent: Option<Option<Intent>>,
+    /// The Secret for workloads.
+    pub published: Option<Option<Published>>,
+    /// The requests that were handled.
+    pub handled: Option<Handled>,
+    /// Why the grant can no longer be used.
+    pub refused: Option<Option<Refusal>>,
+    /// When another account was offered.
+    pub mismatch: Option<Option<jiff::Timestamp>>,
+}
+
+impl Marks {
+    fn annotations(&self, grant: &str) -> Result<BTreeMap<&'static str, Value>, StoreError> {
+        fn mark<T: Serialize>(value: &T) -> Result<Value, serde_json::Error> {
+            serde_json::to_string(value).map(Value::String)
+        }
+        let codec = |source| StoreError::Codec { grant: grant.to_owned(), source };
+        let mut annotations = BTreeMap::new();
+        if let Some(intent) = &self.intent {
+            annotations.insert(INTENT, intent.as_ref().map_or(Ok(Value::Null), mark).map_err(codec)?);
+        }
+        if let Some(published) = &self.published {
+            annotations.insert(PUBLISHED, published.as_ref().map_or(Ok(Value::Null), mark).map_err(codec)?);
+        }
+        if let Some(handled) = &self.handled {
+            annotations.insert(HANDLED, mark(handled).map_err(codec)?);
+        }
+        if let Some(refused) = &self.refused {
+            annotations.insert(REFUSED, refused.as_ref().map_or(Ok(Value::Null), mark).map_err(codec)?);
+        }
+        if let Some(mismatch) = &self.mismatch {
+            annotations.insert(MISMATCH, mismatch.as_ref().map_or(Ok(Value::Null), mark).map_err(codec)?);
+        }
+        Ok(annotations)
+    }
+}
+
+impl GrantStore {
+    /// Grants in `namespace`, the operator's own.
+    pub fn new(client: kube::Client, namespace: &str) -> Self {
+        Self { secrets: Api::namespaced(client, namespace) }
+    }
+
+    /// Reads a grant; `None` when there is none.
+    pub async fn get(&self, name: &str) -> Result<Option<Held>, StoreError> {
+        let secret = self.secrets.get_opt(name).await.map_err(|source| api("read", name, source))?;
+        secret.map(decode).transpose()
+    }
+
+    /// Creates a grant; a conflict when there is one already.
+    pub async fn create(&self, grant: &Grant, handled: &Handled) -> Result<GrantView, StoreError> {
+        let name = grant_name(&grant.integration.namespace, &grant.integration.name);
+        let marks = Marks { handled: Some(handled.clone()), ..Marks::default() };
+        let (annotations, data) = encode(grant, &marks, &name)?;
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                labels: Some(labels(grant)),
+                annotations: Some(
+                    annotations
+                        .into_iter()
+                        .filter_map(|(key, value)| value.as_str().map(|text| (key.to_owned(), text.to_owned())))
+                        .collect(),
+                ),
+                ..ObjectMeta::default()
+            },
+            type_: Some("integrations.tms.dev/grant".to_owned()),
+            data: Some(data),
+            ..Secret::default()
+        };
+        let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        match self.secrets.create(&parameters, &secret).await {
+            Ok(secret) => Ok(GrantView::from_metadata(&secret.metadata)?),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Err(StoreError::Conflict { grant: name }),
+            Err(source) => Err(api("create", &name, source)),
+        }
+    }
+
+    /// Changes annotations only; the answer is the whole grant.
+    pub async fn mark(&self, view: &GrantView, marks: &Marks) -> Result<Held, StoreError> {
+        let annotations = marks.annotations(&view.name)?;
+        let patch = json!({
+            "metadata": { "resourceVersion": view.resource_version, "uid": view.uid, "annotations": annotations },
+        });
+        decode(self.patch("mark", &view.name, &patch).await?)
+    }
+
+    /// Replaces the data, and changes annotations in the same write.
+    pub async fn replace(&self, view: &GrantView, grant: &Grant, marks: &Marks) -> Result<GrantView, StoreError> {
+        let (annotations, data) = encode(grant, marks, &view.name)?;
+        let patch = json!({
+            "metadata": {
+                "resourceVersion": view.resource_version,
+                "uid": view.uid,
+                "annotations": annotations,
+                "labels": {
+                    INSTALLATION_LABEL: grant.installation,
+                },
+            },
+            "data": data,
+        });
+        Ok(GrantView::from_metadata(&self.patch("write", &view.name, &patch).await?.metadata)?)
+    }
+
+    /// Deletes exactly the grant that was seen; gone already is fine.
+    pub async fn delete(&self, view: &GrantView) -> Result<(), StoreError> {
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(view.uid.clone()),
+                resource_version: Some(view.resource_version.clone()),
+            }),
+            propagation_policy: Some(PropagationPolicy::Background),
+            ..DeleteParams::default()
+        };
+        match self.secrets.delete(&view.name, &parameters).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_conflict() => {
+                Err(StoreError::Conflict { grant: view.name.clone() })
+            }
+            Err(source) => Err(api("delete", &view.name, source)),
+        }
+    }
+
+    /// Whether another integration holds the same upstream installation.
+    pub async fn has_siblings(&self, own: &GrantView) -> Result<bool, StoreError> {
+        let Some(installation) = &own.summary.installation else { return Ok(false) };
+        let selector = format!("{KIND_LABEL}={GRANT},{INSTALLATION_LABEL}={installation}");
+        let grants = self
+            .secrets
+            .list_metadata(&ListParams::default().labels(&selector))
+            .await
+            .map_err(|source| api("list siblings of", &own.name, source))?;
+        Ok(grants.items.iter().any(|grant: &PartialObjectMeta<Secret>| {
+            grant.metadata.name.as_deref() != Some(own.name.as_str()) && grant.metadata.deletion_timestamp.is_none()
+        }))
+    }
+
+    async fn patch(&self, operation: &'static str, name: &str, patch: &Value) -> Result<Secret, StoreError> {
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        match self.secrets.patch(name, &parameters, &Patch::Merge(patch)).await {
+            Ok(secret) => Ok(secret),
+            Err(kube::Error::Api(status)) if status.is_conflict() => {
+                Err(StoreError::Conflict { grant: name.to_owned() })
+            }
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
+                Err(StoreError::Missing { grant: name.to_owned() })
+            }
+            Err(source) => Err(api(operation, name, source)),
+        }
+    }
+}
+
+fn api(operation: &'static str, grant: &str, source: kube::Error) -> StoreError {
+    StoreError::Api { operation, grant: grant.to_owned(), source: Box::new(source) }
+}
+
+fn labels(grant: &Grant) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([
+        (KIND_LABEL.to_owned(), GRANT.to_owned()),
+        ("app.kubernetes.io/managed-by".to_owned(), MANAGER.to_owned()),
+    ]);
+    if let Some(installation) = &grant.installation {
+        labels.insert(INSTALLATION_LABEL.to_owned(), installation.clone());
+    }
+    labels
+}
+
+type Encoded = (BTreeMap<&'static str, Value>, BTreeMap<String, ByteString>);
+
+fn encode(grant: &Grant, marks: &Marks, name: &str) -> Result<Encoded, StoreError> {
+    let codec = |source| StoreError::Codec { grant: name.to_owned(), source };
+    let mut annotations = marks.annotations(name)?;
+    annotations.insert(SUMMARY, Value::String(serde_json::to_string(&grant.summary()).map_err(codec)?));
+    let data = serde_json::to_vec(grant).map_err(codec)?;
+    if data.len() > MAX_SIZE {
+        return Err(StoreError::TooLarge { grant: name.to_owned(), size: data.len() });
+    }
+    Ok((annotations, BTreeMap::from([(DATA_KEY.to_owned(), ByteString(data))])))
+}
+
+fn decode(secret: Secret) -> Result<Held, StoreError> {
+    let view = GrantView::from_metadata(&secret.metadata)?;
+    let data = secret.data.unwrap_or_default().remove(DATA_KEY).unwrap_or(ByteString(Vec::new())).0;
+    let grant =
+        serde_json::from_slice(&data).map_err(|source| StoreError::Codec { grant: view.name.clone(), source })?;
+    Ok(Held { grant, view })
+}

@@ -1,0 +1,253 @@
+//! The authorization request (RFC 6749 §4.1.1) and from a token answer to a grant.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::answer::{TokenAnswer, expires_at};
+use super::attempt::Attempt;
+use super::identity::IdentityEndpoint;
+use super::token::TokenEndpoint;
+use crate::api::provider::{Pkce, Revocation};
+use crate::digest::{sha256_base64url, short_hash};
+use crate::grant::{Binding, ClientCredentials, Grant, Installed, Tokens};
+use crate::provider::expression::{Expression, Variables, contains_secret, without_tokens};
+use crate::provider::resolved::{OAuthClient, Provider};
+use crate::provider::template::TemplateError;
+use crate::sensitive::Sensitive;
+
+/// A provider's addresses for one integration: templates filled with its parameters.
+#[derive(Clone, Debug)]
+pub struct Endpoints {
+    /// Authorization endpoint.
+    pub authorization: Url,
+    /// Token endpoint.
+    pub token: TokenEndpoint,
+    /// Introspection endpoint.
+    pub introspection: Option<Url>,
+    /// The call that proves a credential.
+    pub identity: Option<IdentityEndpoint>,
+    /// The whole revocation request.
+    pub revocation: Option<Revocation>,
+}
+
+impl Endpoints {
+    /// Fills the templates of `provider`. The values are checked against the form's patterns first.
+    pub fn render(
+        provider: &Provider,
+        client: &OAuthClient,
+        client_id: &str,
+        parameters: &BTreeMap<String, String>,
+    ) -> Result<Self, TemplateError> {
+        for (name, rule) in &provider.parameters {
+            if let Some(value) = parameters.get(name) {
+                rule.check(value)?;
+            }
+        }
+        Ok(Self {
+            authorization: client.authorization_url.render(parameters)?,
+            token: TokenEndpoint {
+                url: client.token_url.render(parameters)?,
+                authentication: client.client_authentication,
+                format: client.request_format,
+                errors: client.errors.clone(),
+                private_networks: provider.private_networks.clone(),
+            },
+            introspection: client.introspection_url.as_ref().map(|url| url.render(parameters)).transpose()?,
+            identity: client
+                .identity
+                .as_ref()
+                .map(|identity| {
+                    Ok::<_, TemplateError>(IdentityEndpoint {
+                        method: identity.method,
+                        url: identity.url.render(parameters)?,
+                        success: identity.success.clone(),
+                        private_networks: provider.private_networks.clone(),
+                    })
+                })
+                .transpose()?,
+            revocation: client
+                .revocation
+                .as_ref()
+                .map(|(revocation, url)| {
+                    let url = url.render(parameters)?;
+                    let segment: String = url::form_urlencoded::byte_serialize(client_id.as_bytes()).collect();
+                    let rendered = if revocation.url.contains("{client_id}") {
+                        revocation_url(&revocation.url, &url, &segment)
+                    } else {
+                        url.to_string()
+                    };
+                    Ok::<_, TemplateError>(Revocation { url: rendered, ..revocation.clone() })
+                })
+                .transpose()?,
+        })
+    }
+
+    /// What a grant made now would be bound to.
+    pub fn binding(&self, provider: &Provider, client: &OAuthClient, credentials: &ClientCredentials) -> Binding {
+        Binding {
+            provider: provider.reference.clone(),
+            client_id: credentials.client_id.clone(),
+            client: provider.reference.namespace.is_some().then(|| credentials.clone()),
+            token_url: self.token.url.clone(),
+            introspection_url: self.introspection.clone(),
+            identity_url: self.identity.as_ref().map(|identity| identity.url.clone()),
+            client_authentication: client.client_authentication,
+            request_format: client.request_format,
+            revocation: self.revocation.clone(),
+            revocation_effect: client.revocation_effect,
+            private_networks: provider.private_networks.to_vec(),
+        }
+    }
+}
+
+/// Puts the client's id into the path where the description has `{client_id}`.
+fn revocation_url(template: &str, rendered: &Url, client_id: &str) -> String {
+    // The template was checked with a plain word in the place of the id, so only that segment differs.
+    let path: Vec<&str> = template.split('/').collect();
+    let mut url = rendered.clone();
+    let segments: Vec<String> = rendered
+        .path_segments()
+        .map(|segments| segments.map(str::to_owned).collect())
+        .unwrap_or_default();
+    let offset = path.len().saturating_sub(segments.len());
+    let filled: Vec<String> = segments
+        .into_iter()
+        .enumerate()
+        .map(|(index, segment)| match path.get(index + offset) {
+            Some(&"{client_id}") => client_id.to_owned(),
+            _ => segment,
+        })
+        .collect();
+    url.set_path(&filled.join("/"));
+    url.to_string()
+}
+
+/// The address to which the browser is sent.
+pub fn authorization_url(
+    endpoints: &Endpoints,
+    client: &OAuthClient,
+    credentials: &ClientCredentials,
+    attempt: &Attempt,
+    state: &str,
+) -> Url {
+    let mut url = endpoints.authorization.clone();
+    {
+        let mut query = url.query_pairs_mut();
+        query
+            .append_pair("response_type", "code")
+            .append_pair("client_id", &credentials.client_id)
+            .append_pair("redirect_uri", attempt.redirect_uri.as_str())
+            .append_pair("state", state);
+        if !attempt.scopes.is_empty() {
+            query.append_pair("scope", &attempt.scopes.join(&client.scope_separator));
+        }
+        if client.pkce == Pkce::S256 {
+            query
+                .append_pair("code_challenge", &sha256_base64url(attempt.verifier.expose()))
+                .append_pair("code_challenge_method", "S256");
+        }
+        for (name, value) in &client.authorization_params {
+            query.append_pair(name, value);
+        }
+    }
+    url
+}
+
+/// What a description's expressions may see: never a token.
+pub fn variables(body: &Value, identity: &Value, attempt_parameters: &BTreeMap<String, String>, owner: &Value) -> Variables {
+    Variables {
+        response: without_tokens(body),
+        identity: without_tokens(identity),
+        integration: owner.clone(),
+        parameters: json!(attempt_parameters),
+    }
+}
+
+/// Makes the grant of a first answer. `epoch` and `generation` are those to be written.
+#[allow(clippy::too_many_arguments)]
+pub fn first_grant(
+    attempt: &Attempt,
+    provider: &Provider,
+    client: &OAuthClient,
+    binding: Binding,
+    answer: &TokenAnswer,
+    identity: &Value,
+    epoch: u64,
+    now: Timestamp,
+) -> Grant {
+    let owner = json!({
+        "namespace": attempt.integration.namespace,
+        "name": attempt.integration.name,
+        "tenantId": attempt.tenant,
+        "projectId": attempt.project,
+        "type": attempt.type_,
+    });
+    let variables = variables(&answer.body, identity, &attempt.parameters, &owner);
+    let mut grant = Grant {
+        integration: attempt.integration.clone(),
+        epoch,
+        generation: 1,
+        attempt: None,
+        tokens: Tokens {
+            access_token: answer.access_token.clone(),
+            token_type: answer.token_type.clone(),
+            refresh_token: answer.refresh_token.clone(),
+            obtained_at: now,
+            expires_at: expires_at(answer, client.default_lifetime, now),
+        },
+        scopes: answer.scopes.clone().unwrap_or_else(|| attempt.scopes.clone()),
+        requested_scopes: attempt.scopes.clone(),
+        installation: installation(client.grant_identity.as_ref(), &binding.client_id, &variables),
+        metadata: BTreeMap::new(),
+        secret_metadata: secret_values(&provider.secret_metadata, &variables),
+        parameters: attempt.parameters.clone(),
+        installed: Installed { by: attempt.caller.clone(), agent_id: attempt.agent_id.clone(), at: now },
+        binding,
+    };
+    grant.metadata = public_values(&provider.metadata, &variables, &grant.secrets());
+    grant
+}
+
+/// Hash of client and upstream installation, where the description tells installations apart.
+pub fn installation(expression: Option<&Expression>, client_id: &str, variables: &Variables) -> Option<String> {
+    match expression?.evaluate(variables) {
+        Ok(Value::Null) | Err(_) => None,
+        Ok(Value::String(text)) => Some(short_hash(&[client_id, &text])),
+        Ok(other) => Some(short_hash(&[client_id, &other.to_string()])),
+    }
+}
+
+/// Evaluates what goes to `status.metadata`; a result that holds a secret is left out. At most 4 KiB in all.
+fn public_values(
+    expressions: &BTreeMap<String, Expression>,
+    variables: &Variables,
+    secrets: &[&str],
+) -> BTreeMap<String, Value> {
+    let mut left = 4 * 1024_usize;
+    let mut values = BTreeMap::new();
+    for (name, expression) in expressions {
+        let Ok(value) = expression.evaluate(variables) else { continue };
+        if value.is_null() || contains_secret(&value, secrets) {
+            continue;
+        }
+        let size = name.len() + value.to_string().len();
+        if size <= left {
+            left -= size;
+            values.insert(name.clone(), value);
+        }
+    }
+    values
+}
+
+fn secret_values(expressions: &BTreeMap<String, Expression>, variables: &Variables) -> BTreeMap<String, Sensitive> {
+    expressions
+        .iter()
+        .filter_map(|(name, expression)| match expression.evaluate(variables) {
+            Ok(Value::String(text)) => Some((name.clone(), Sensitive::new(text))),
+            _ => None,
+        })
+        .collect()
+}

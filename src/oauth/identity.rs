@@ -1,0 +1,97 @@
+//! The call that proves a credential and says whose it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue, Method};
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde_json::Value;
+use url::Url;
+
+use super::bearer;
+use crate::api::provider::IdentityMethod;
+use crate::provider::expression::{Expression, Variables};
+use crate::provider::outbound::{Outbound, OutboundRequest, SendError, retry_after};
+use crate::sensitive::Sensitive;
+
+/// The call, with its address rendered.
+#[derive(Clone, Debug)]
+pub struct IdentityEndpoint {
+    /// Method.
+    pub method: IdentityMethod,
+    /// Address.
+    pub url: Url,
+    /// When a 2xx answer is a yes.
+    pub success: Option<Expression>,
+    /// Private networks it may lie in.
+    pub private_networks: Arc<[IpNet]>,
+}
+
+/// What the provider made of the credential.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It is good; the JSON body says whose it is (`null` where there is none).
+    Accepted(Value),
+    /// It is not.
+    Rejected {
+        /// The status.
+        status: u16,
+    },
+    /// The provider wants fewer requests.
+    Limited {
+        /// When to ask again.
+        retry_after: Option<Duration>,
+    },
+    /// No answer, or a failure of the provider's own.
+    Unavailable {
+        /// The status, where there was one.
+        status: Option<u16>,
+        /// What went wrong on the way, where nothing came back.
+        source: Option<SendError>,
+    },
+}
+
+/// Tries an access token.
+pub async fn verify(outbound: &Outbound, endpoint: &IdentityEndpoint, access_token: &Sensitive) -> Verdict {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    bearer(&mut headers, access_token.expose());
+    let request = OutboundRequest {
+        method: match endpoint.method {
+            IdentityMethod::Get => Method::GET,
+            IdentityMethod::Post => Method::POST,
+        },
+        url: endpoint.url.clone(),
+        headers,
+        body: (endpoint.method == IdentityMethod::Post).then(Vec::new),
+        private_networks: Arc::clone(&endpoint.private_networks),
+        timeout: super::token::TIMEOUT,
+    };
+    let response = match outbound.send(request).await {
+        Ok(response) => response,
+        Err(source) => return Verdict::Unavailable { status: None, source: Some(source) },
+    };
+    let status = response.status.as_u16();
+    match status {
+        429 => Verdict::Limited { retry_after: retry_after(&response.headers, Timestamp::now()) },
+        // GitHub and others signal a limit with 403; a header tells it from a refusal.
+        403 if response.headers.get("x-ratelimit-remaining").is_some_and(|left| left == "0") => {
+            Verdict::Limited { retry_after: retry_after(&response.headers, Timestamp::now()) }
+        }
+        200..=299 => judge(status, &response.body, endpoint),
+        400..=499 => Verdict::Rejected { status },
+        _ => Verdict::Unavailable { status: Some(status), source: None },
+    }
+}
+
+fn judge(status: u16, body: &[u8], endpoint: &IdentityEndpoint) -> Verdict {
+    let identity = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let Some(success) = &endpoint.success else { return Verdict::Accepted(identity) };
+    let variables = Variables { identity: identity.clone(), ..Variables::default() };
+    match success.evaluate(&variables) {
+        Ok(Value::Bool(true)) => Verdict::Accepted(identity),
+        _ => Verdict::Rejected { status },
+    }
+}

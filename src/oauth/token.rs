@@ -1,0 +1,177 @@
+//! Token requests (RFC 6749 §4.1.3 and §6): one POST, and what is known after it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue, Method};
+use ipnet::IpNet;
+use jiff::Timestamp;
+use url::Url;
+
+use super::answer::{self, Answer, ErrorClass, TokenAnswer, TokenRefusal};
+use super::{authenticate_client, encode_body};
+use crate::api::provider::{ClientAuthentication, ErrorWords, RequestFormat};
+use crate::grant::ClientCredentials;
+use crate::provider::outbound::{Outbound, OutboundRequest, SendError, retry_after};
+use crate::sensitive::Sensitive;
+
+/// How long a token request may take.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where and how token requests are sent.
+#[derive(Clone, Debug)]
+pub struct TokenEndpoint {
+    /// The address.
+    pub url: Url,
+    /// How the client authenticates.
+    pub authentication: ClientAuthentication,
+    /// The encoding of the body.
+    pub format: RequestFormat,
+    /// Error words of this provider.
+    pub errors: ErrorWords,
+    /// Private networks it may lie in.
+    pub private_networks: Arc<[IpNet]>,
+}
+
+/// What is asked of the token endpoint.
+#[derive(Clone, Debug)]
+pub enum TokenRequest {
+    /// Exchange a code (RFC 6749 §4.1.3).
+    Code {
+        /// The code.
+        code: Sensitive,
+        /// The redirect URI that the code was issued to.
+        redirect_uri: Url,
+        /// The PKCE verifier (RFC 7636 §4.5).
+        verifier: Option<Sensitive>,
+    },
+    /// Refresh (RFC 6749 §6).
+    Refresh {
+        /// The refresh token.
+        refresh_token: Sensitive,
+    },
+}
+
+/// What is known after a token request.
+#[derive(Debug)]
+pub enum TokenOutcome {
+    /// The provider acted and answered.
+    Tokens(Box<TokenAnswer>),
+    /// The provider refused and did not act, or says that the grant is dead.
+    Refused {
+        /// Its words.
+        refusal: TokenRefusal,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// The request never reached the provider.
+    NotSent(SendError),
+    /// The provider may have acted: the answer was lost or cannot be read.
+    Ambiguous(Ambiguity),
+}
+
+/// Why the outcome of a token request is unknown.
+#[derive(Debug, thiserror::Error)]
+pub enum Ambiguity {
+    /// No answer, or not all of it, arrived.
+    #[error("the answer was lost")]
+    Lost(#[source] SendError),
+    /// The server failed after it had the request.
+    #[error("the server answered HTTP {0}")]
+    Status(u16),
+    /// The answer is not one.
+    #[error("{0}")]
+    Unreadable(&'static str),
+}
+
+/// Sends one token request. Never retried here: whether that is safe is not for this function to know.
+pub async fn send(
+    outbound: &Outbound,
+    endpoint: &TokenEndpoint,
+    client: &ClientCredentials,
+    request: &TokenRequest,
+    extra: &BTreeMap<String, String>,
+) -> TokenOutcome {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    let mut parameters = parameters(request);
+    parameters.extend(extra.iter().map(|(name, value)| (name.clone(), value.clone())));
+    authenticate_client(endpoint.authentication, client, &mut headers, &mut parameters);
+    let body = encode_body(endpoint.format, &parameters, &mut headers);
+    let request = OutboundRequest {
+        method: Method::POST,
+        url: endpoint.url.clone(),
+        headers,
+        body: Some(body),
+        private_networks: Arc::clone(&endpoint.private_networks),
+        timeout: TIMEOUT,
+    };
+    let response = match outbound.send(request).await {
+        Ok(response) => response,
+        Err(error @ (SendError::Forbidden(_) | SendError::NotSent(_))) => return TokenOutcome::NotSent(error),
+        Err(error) => return TokenOutcome::Ambiguous(Ambiguity::Lost(error)),
+    };
+    let retry_after = retry_after(&response.headers, Timestamp::now());
+    judge(response.status.as_u16(), &response.body, &endpoint.errors, retry_after)
+}
+
+fn parameters(request: &TokenRequest) -> Vec<(String, String)> {
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    match request {
+        TokenRequest::Code { code, redirect_uri, verifier } => {
+            let mut parameters = vec![
+                pair("grant_type", "authorization_code"),
+                pair("code", code.expose()),
+                pair("redirect_uri", redirect_uri.as_str()),
+            ];
+            parameters.extend(verifier.as_ref().map(|verifier| pair("code_verifier", verifier.expose())));
+            parameters
+        }
+        TokenRequest::Refresh { refresh_token } => {
+            vec![pair("grant_type", "refresh_token"), pair("refresh_token", refresh_token.expose())]
+        }
+    }
+}
+
+/// Sorts an answer into what it proves about the provider's side.
+fn judge(status: u16, body: &[u8], words: &ErrorWords, retry_after: Option<Duration>) -> TokenOutcome {
+    match answer::read(status, body, words) {
+        Answer::Tokens(tokens) => TokenOutcome::Tokens(tokens),
+        Answer::Unreadable(what) => TokenOutcome::Ambiguous(Ambiguity::Unreadable(what)),
+        Answer::Refused(refusal) => {
+            let said_so = words.transient.contains(&refusal.code) || refusal.class == ErrorClass::Permanent;
+            // 503 says that the request was not taken up; any other failure of the server may have come after the act.
+            if (500..=599).contains(&status) && status != 503 && !said_so {
+                TokenOutcome::Ambiguous(Ambiguity::Status(status))
+            } else {
+                TokenOutcome::Refused { refusal, retry_after }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(status: u16, body: &str) -> TokenOutcome {
+        judge(status, body.as_bytes(), &ErrorWords::default(), None)
+    }
+
+    #[test]
+    fn what_proves_nothing_is_ambiguous() {
+        for (status, body) in [(500, ""), (502, "<html>"), (504, "{}"), (200, "<html>"), (200, "{\"access_tok")] {
+            assert!(matches!(outcome(status, body), TokenOutcome::Ambiguous(_)), "{status} {body}");
+        }
+        assert!(matches!(outcome(500, r#"{"error":"server_error"}"#), TokenOutcome::Ambiguous(_)));
+    }
+
+    #[test]
+    fn what_was_not_taken_up_is_refused() {
+        for (status, body) in [(503, ""), (429, ""), (400, r#"{"error":"invalid_grant"}"#), (404, "<html>"), (307, "")] {
+            assert!(matches!(outcome(status, body), TokenOutcome::Refused { .. }), "{status} {body}");
+        }
+    }
+}
