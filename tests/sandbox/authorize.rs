@@ -7,7 +7,7 @@ use axum::{
     extract::{RawQuery, State},
     http::{
         HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY, X_FRAME_OPTIONS},
+        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, X_FRAME_OPTIONS},
     },
     response::{Html, IntoResponse, Response},
     routing::get,
@@ -56,6 +56,11 @@ async fn ask(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Respons
             closed(Html(page::consent(&authority.options, &ask, &id)))
         }
         Consent::Deny => deny(&mut authority, &ask),
+        Consent::Fail(error) => {
+            note(&mut authority, error);
+            let refusal = Refusal::new(error, "as it was told to");
+            refuse(&authority, &ask.redirect_uri, ask.state.as_deref(), &refusal)
+        }
         Consent::Allow(account) => {
             let chosen =
                 account.as_deref().and_then(|id| authority.account(id)).unwrap_or(&authority.options.accounts[0]);
@@ -168,12 +173,16 @@ fn problem(what: &str) -> Response {
     closed((StatusCode::BAD_REQUEST, Html(page::problem(what))))
 }
 
+/// No `form-action`: browsers would apply it to the redirect that answers the form.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+
 /// Not kept, not framed, not told to the next site.
 fn closed(response: impl IntoResponse) -> Response {
     let mut response = response.into_response();
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     response
 }

@@ -94,6 +94,8 @@ pub enum Consent {
     Allow(Option<String>),
     /// Refused at once.
     Deny,
+    /// The server itself fails, with this error code: `server_error`, `temporarily_unavailable`.
+    Fail(&'static str),
 }
 
 /// What becomes of a refresh token that was used.

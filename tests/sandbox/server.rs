@@ -1,6 +1,9 @@
 //! The way of a request through the sandbox: written down, met by a fault or not, carried out, answered.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -13,7 +16,7 @@ use super::{
     authorize,
     connection::Link,
     control,
-    fault::{Effect, Target},
+    fault::{Effect, Fault, Target},
     ledger::Entry,
     resource, token,
 };
@@ -67,7 +70,7 @@ impl Shared {
             }
             Some(fault) => match fault.effect {
                 Effect::Delay { millis } => {
-                    tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
+                    tokio::time::sleep(Duration::from_millis(millis)).await;
                     settle().into_response()
                 }
                 effect => effect.strike(link, None).await,
@@ -75,7 +78,7 @@ impl Shared {
         }
     }
 
-    fn open(&self, target: Target, in_flight: u32) -> (u64, Option<super::fault::Fault>) {
+    fn open(&self, target: Target, in_flight: u32) -> (u64, Option<Fault>) {
         let mut authority = self.authority();
         let fault = authority.faults.meet(&target);
         let entry = Entry {

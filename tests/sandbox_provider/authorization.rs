@@ -6,7 +6,7 @@ use scraper::{Html, Selector};
 use serde_json::Value;
 
 use crate::{
-    browser::{CALLBACK, authorize, client, code, consenting, exchange, landed, post, read, refused, works},
+    browser::{CALLBACK, VERIFIER, authorize, client, code, consenting, exchange, landed, post, read, refused, works},
     sandbox::{Consent, GrantId, Sandbox, SandboxOptions, Why},
 };
 
@@ -53,6 +53,8 @@ async fn a_person_may_say_no() {
 
     sandbox.reconfigure(|options| options.consent = Consent::Deny);
     assert_eq!(landed(&authorize(&sandbox, &[]).await)["error"], "access_denied");
+    sandbox.reconfigure(|options| options.consent = Consent::Fail("temporarily_unavailable"));
+    assert_eq!(landed(&authorize(&sandbox, &[]).await)["error"], "temporarily_unavailable");
 }
 
 #[tokio::test]
@@ -173,7 +175,7 @@ async fn basic_credentials_are_form_encoded_and_two_secrets_may_live() {
             ("grant_type", "authorization_code"),
             ("code", &code),
             ("redirect_uri", CALLBACK),
-            ("code_verifier", crate::browser::VERIFIER),
+            ("code_verifier", VERIFIER),
         ];
         let request = client().post(format!("{}/token", sandbox.base_url)).form(&form);
         let response = request.basic_auth("sandbox-client", Some(secret)).send().await.unwrap();

@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 
 use crate::{
-    browser::{consenting, post, read, refresh, refused, works},
+    browser::{client, consenting, post, read, refresh, refused, works},
     sandbox::{OldAccessToken, Rotation, SandboxOptions, Why},
 };
 
@@ -124,7 +124,7 @@ async fn a_refresh_may_narrow_its_scope_but_not_widen_it() {
 async fn a_thousand_refreshes_leave_one_chain() {
     let sandbox = consenting(SandboxOptions { old_access_token: OldAccessToken::Dies, ..SandboxOptions::default() });
     let (grant, first) = sandbox.seed("W-ACME", "read");
-    let client = crate::browser::client();
+    let browser = client();
     let mut token = first.refresh_token.unwrap();
     for _ in 0..1000 {
         let form = [
@@ -133,7 +133,7 @@ async fn a_thousand_refreshes_leave_one_chain() {
             ("client_id", "sandbox-client"),
             ("client_secret", "sandbox-secret"),
         ];
-        let response = client.post(format!("{}/token", sandbox.base_url)).form(&form).send().await.unwrap();
+        let response = browser.post(format!("{}/token", sandbox.base_url)).form(&form).send().await.unwrap();
         token = read(response).await.1["refresh_token"].as_str().unwrap().to_owned();
     }
     let record = sandbox.grant(grant).unwrap();

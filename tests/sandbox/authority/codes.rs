@@ -1,5 +1,7 @@
 //! From a question to a person, through a code, to a grant.
 
+use std::collections::VecDeque;
+
 use jiff::Timestamp;
 
 use super::super::{answer::Refusal, ledger::Why, options::Account};
@@ -106,7 +108,7 @@ impl Authority {
             created_at: self.now(),
             generation: 0,
             refresh_token: None,
-            access_tokens: std::collections::VecDeque::new(),
+            access_tokens: VecDeque::new(),
             ended: None,
             max_in_flight: 0,
         });
