@@ -1,0 +1,136 @@
+//! From a question to a person, through a code, to a grant.
+
+use std::collections::VecDeque;
+
+use jiff::Timestamp;
+
+use super::super::{answer::Refusal, ledger::Why, options::Account};
+use super::{Authority, Grant, GrantId, after, lapsed, sha256, tokens::Issued};
+
+/// Seconds a consent page may be left open.
+const ASK_LIFETIME: u32 = 600;
+
+/// An authorization request in good order, waiting for a person.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub redirect_uri: String,
+    pub scope: String,
+    pub state: Option<String>,
+    /// The S256 challenge.
+    pub challenge: Option<String>,
+    pub asked_at: Timestamp,
+}
+
+/// An authorization code, kept after use so that a second use is recognised.
+pub struct Code {
+    ask: Ask,
+    account: Account,
+    expires_at: Timestamp,
+    spent: Option<Spent>,
+}
+
+/// What the first use of a code led to.
+enum Spent {
+    Refused,
+    Granted(GrantId),
+}
+
+impl Authority {
+    /// Puts a question aside until it is answered, and returns its number.
+    pub fn ask(&mut self, ask: Ask) -> String {
+        let id = self.random("");
+        self.asks.insert(id.clone(), ask);
+        id
+    }
+
+    /// Takes a question up again: once, and not too late.
+    pub fn answered(&mut self, id: &str) -> Option<Ask> {
+        let ask = self.asks.remove(id)?;
+        (after(ask.asked_at, ASK_LIFETIME) > self.now()).then_some(ask)
+    }
+
+    /// A code for what the person allowed.
+    pub fn allow(&mut self, ask: Ask, account: Account) -> String {
+        let code = self.random("sandbox-code-");
+        let expires_at = after(self.now(), self.options.code_lifetime);
+        self.codes.insert(code.clone(), Code { ask, account, expires_at, spent: None });
+        code
+    }
+
+    /// Turns a code into a grant. A code is good for one attempt, and a second one takes back what the first was given.
+    pub fn redeem(
+        &mut self,
+        code: &str,
+        redirect_uri: Option<&str>,
+        verifier: Option<&str>,
+    ) -> Result<(GrantId, Issued), Refusal> {
+        let now = self.now();
+        let held = self.codes.get_mut(code).ok_or_else(|| Refusal::invalid_grant("this code was never given"))?;
+        match held.spent {
+            Some(Spent::Granted(grant)) => {
+                self.end(grant, Why::CodeReuse);
+                return Err(Refusal::invalid_grant("this code was used before; its tokens are revoked").of(grant));
+            }
+            Some(Spent::Refused) => {
+                return Err(Refusal::invalid_grant("this code was used before"));
+            }
+            None => held.spent = Some(Spent::Refused),
+        }
+        if lapsed(Some(held.expires_at), now) {
+            return Err(Refusal::invalid_grant("this code has expired"));
+        }
+        if redirect_uri != Some(held.ask.redirect_uri.as_str()) {
+            return Err(Refusal::invalid_grant("redirect_uri is not the one the code was sent to"));
+        }
+        verify(held.ask.challenge.as_deref(), verifier)?;
+
+        let (account, scope) = (held.account.clone(), held.ask.scope.clone());
+        let grant = self.grant(account, scope);
+        if let Some(held) = self.codes.get_mut(code) {
+            held.spent = Some(Spent::Granted(grant));
+        }
+        let scope = self.grants[grant.0].scope.clone();
+        Ok((grant, self.issue(grant, scope)))
+    }
+
+    /// A new grant, still without tokens.
+    pub fn grant(&mut self, account: Account, scope: String) -> GrantId {
+        let id = GrantId(self.grants.len());
+        if self.options.replaces_earlier {
+            for earlier in self.by_workspace.remove(&account.id).unwrap_or_default() {
+                self.end(earlier, Why::Replaced);
+            }
+        }
+        self.by_workspace.entry(account.id.clone()).or_default().push(id);
+        self.grants.push(Grant {
+            account,
+            scope,
+            created_at: self.now(),
+            generation: 0,
+            refresh_token: None,
+            access_tokens: VecDeque::new(),
+            ended: None,
+            max_in_flight: 0,
+        });
+        id
+    }
+}
+
+/// PKCE, in both directions: a verifier without a challenge is a downgrade (RFC 9700 §2.1.1).
+fn verify(challenge: Option<&str>, verifier: Option<&str>) -> Result<(), Refusal> {
+    match (challenge, verifier) {
+        (None, None) => Ok(()),
+        (Some(challenge), Some(verifier)) if well_formed(verifier) && sha256(verifier.as_bytes()) == challenge => {
+            Ok(())
+        }
+        (Some(_), Some(_)) => Err(Refusal::invalid_grant("code_verifier does not fit the challenge")),
+        (Some(_), None) => Err(Refusal::invalid_grant("code_verifier is missing")),
+        (None, Some(_)) => Err(Refusal::invalid_grant("code_verifier was given, but no challenge before it")),
+    }
+}
+
+/// 43 to 128 unreserved characters (RFC 7636 §4.1).
+fn well_formed(verifier: &str) -> bool {
+    (43..=128).contains(&verifier.len())
+        && verifier.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+}

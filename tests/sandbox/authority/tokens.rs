@@ -1,0 +1,143 @@
+//! Tokens: made, looked at, and revoked.
+
+use serde_json::{Value, json};
+
+use super::super::{
+    answer::Refusal,
+    options::{Account, RevocationEffect},
+};
+use super::{AccessToken, Authority, GrantId, RefreshToken, after, lapsed};
+
+/// What one answer of the token endpoint gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issued {
+    pub access_token: String,
+    pub refresh_token: Option<String>,
+    pub expires_in: Option<u32>,
+    pub scope: String,
+    pub account: Account,
+}
+
+impl Issued {
+    /// The token answer, with an app's usual extras around the tokens.
+    pub fn to_json(&self) -> Value {
+        let mut body = json!({
+            "access_token": self.access_token,
+            "token_type": "Bearer",
+            "scope": self.scope,
+            "workspace": {"id": self.account.id, "name": self.account.name},
+            "installed_by": self.account.user,
+        });
+        if let Some(seconds) = self.expires_in {
+            body["expires_in"] = seconds.into();
+        }
+        if let Some(token) = &self.refresh_token {
+            body["refresh_token"] = token.as_str().into();
+        }
+        body
+    }
+}
+
+impl Authority {
+    /// The first tokens of a grant.
+    pub fn issue(&mut self, grant: GrantId, scope: String) -> Issued {
+        let refreshable = self.options.access_token_lifetime.is_some();
+        self.next_generation(grant, scope, refreshable)
+    }
+
+    /// The next access token of a grant, and where wanted the next refresh token.
+    pub(super) fn next_generation(&mut self, id: GrantId, scope: String, with_refresh_token: bool) -> Issued {
+        let now = self.now();
+        let expires_in = self.options.access_token_lifetime;
+        let access_token = self.random("sandbox-at-");
+        let refresh_token = with_refresh_token.then(|| self.random("sandbox-rt-"));
+
+        let grant = &mut self.grants[id.0];
+        grant.generation += 1;
+        let held = AccessToken {
+            grant: id,
+            generation: grant.generation,
+            scope: scope.clone(),
+            issued_at: now,
+            expires_at: expires_in.map(|seconds| after(now, seconds)),
+            revoked: false,
+        };
+        if let Some(token) = &refresh_token {
+            grant.refresh_token = Some(token.clone());
+            let expires_at = self.options.refresh_token_lifetime.map(|seconds| after(now, seconds));
+            let held = RefreshToken { grant: id, issued_at: now, expires_at, rotated_at: None, in_flight: 0 };
+            self.refresh_tokens.insert(token.clone(), held);
+        }
+        let account = grant.account.clone();
+        grant.access_tokens.push_back(access_token.clone());
+        self.access_tokens.insert(access_token.clone(), held);
+        self.forget_dead_access_tokens(id);
+        Issued { access_token, refresh_token, expires_in, scope, account }
+    }
+
+    /// Keeps a grant that is refreshed for days from gathering tokens.
+    fn forget_dead_access_tokens(&mut self, id: GrantId) {
+        while let Some(oldest) = self.grants[id.0].access_tokens.front() {
+            if self.access_token_is_good(oldest) {
+                break;
+            }
+            self.access_tokens.remove(oldest);
+            self.grants[id.0].access_tokens.pop_front();
+        }
+    }
+
+    /// The grant that an access token opens.
+    pub fn authenticate(&self, token: &str) -> Result<GrantId, Refusal> {
+        let held = self.access_tokens.get(token).ok_or_else(|| Refusal::invalid_token("this token is unknown"))?;
+        if self.access_token_is_good(token) {
+            Ok(held.grant)
+        } else {
+            Err(Refusal::invalid_token("this token has expired or was revoked").of(held.grant))
+        }
+    }
+
+    /// Revokes a token of either kind (RFC 7009); one that nobody knows is revoked already.
+    pub fn revoke(&mut self, token: &str) -> Option<GrantId> {
+        if let Some(grant) = self.refresh_tokens.get(token).map(|held| held.grant) {
+            self.end_revoked(grant);
+            return Some(grant);
+        }
+        let held = self.access_tokens.get_mut(token)?;
+        held.revoked = true;
+        let grant = held.grant;
+        if self.options.revocation_effect != RevocationEffect::Token {
+            self.end_revoked(grant);
+        }
+        Some(grant)
+    }
+
+    /// What is to be said of a token (RFC 7662): of a dead one, nothing. To look at a token is not to use it.
+    pub fn introspect(&self, token: &str) -> Value {
+        let (grant, scope, kind, issued_at, expires_at) = if self.refresh_token_is_good(token) {
+            let held = &self.refresh_tokens[token];
+            let scope = &self.grants[held.grant.0].scope;
+            (held.grant, scope, "refresh_token", held.issued_at, held.expires_at)
+        } else if self.access_token_is_good(token) {
+            let held = &self.access_tokens[token];
+            (held.grant, &held.scope, "Bearer", held.issued_at, held.expires_at)
+        } else {
+            return json!({"active": false});
+        };
+        debug_assert!(!lapsed(expires_at, self.now()));
+        let account = &self.grants[grant.0].account;
+        let mut body = json!({
+            "active": true,
+            "scope": scope,
+            "client_id": self.options.client_id,
+            "token_type": kind,
+            "iat": issued_at.as_second(),
+            "sub": account.user,
+            "iss": self.issuer,
+            "workspace": {"id": account.id, "name": account.name},
+        });
+        if let Some(at) = expires_at {
+            body["exp"] = at.as_second().into();
+        }
+        body
+    }
+}
