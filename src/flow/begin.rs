@@ -1,0 +1,210 @@
+//! The start of a flow: an attempt is made, and with it the link that is handed out.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+use url::Url;
+
+use super::attempts::AttemptError;
+use super::{Flow, Place};
+use crate::api::{FINALIZER, ProjectIntegration, ProviderKind};
+use crate::digest::random_token;
+use crate::grant::Owner;
+use crate::oauth::attempt::{Attempt, LIFETIME, attempt_name, browser_hash};
+use crate::provider::registry::{LookupError, Usable};
+use crate::sensitive::Sensitive;
+use crate::tenancy::TenantMismatch;
+
+/// Who asks, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Initiator {
+    /// The Kubernetes user.
+    pub caller: Option<String>,
+    /// The person of the product.
+    pub agent_id: Option<String>,
+    /// The frontend to return to, already found among the allowed ones.
+    pub return_to: Option<Url>,
+    /// The cookie of the browser that asked, where one did.
+    pub browser: Option<String>,
+    /// Values of the form, on top of those of the spec.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// A flow that has begun.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// The link to hand out; a capability.
+    pub url: Sensitive,
+    /// Until when it works.
+    pub expires_at: Timestamp,
+}
+
+/// A flow cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    /// The provider cannot be used.
+    #[error(transparent)]
+    Provider(#[from] LookupError),
+    /// The namespace is not the tenant's.
+    #[error(transparent)]
+    Tenant(#[from] TenantMismatch),
+    /// The integration is being deleted.
+    #[error("the integration is being deleted; try again when it is gone")]
+    Deleting,
+    /// The integration is suspended.
+    #[error("the integration is suspended; set spec.suspend to false first")]
+    Suspended,
+    /// A value that the provider's form asks for is missing.
+    #[error("parameter {0} is missing; pass param.{0}=… or set spec.parameters.{0}")]
+    MissingParameter(String),
+    /// The attempt could not be kept.
+    #[error(transparent)]
+    Attempt(#[from] AttemptError),
+    /// The finalizer could not be set.
+    #[error("cannot write integration {name}")]
+    Integration {
+        /// The integration.
+        name: String,
+        /// The client's word.
+        #[source]
+        source: Box<kube::Error>,
+    },
+}
+
+impl Flow {
+    /// Makes an attempt for `integration`, or finds the one that the same caller has open.
+    pub async fn begin(&self, integration: &ProjectIntegration, who: Initiator) -> Result<Begun, BeginError> {
+        let namespace = integration.namespace().unwrap_or_default();
+        self.tenants.check(&namespace, &integration.spec.tenant_id)?;
+        if integration.metadata.deletion_timestamp.is_some() {
+            return Err(BeginError::Deleting);
+        }
+        if integration.spec.suspend {
+            return Err(BeginError::Suspended);
+        }
+        let mut parameters = integration.spec.parameters.clone();
+        parameters.extend(who.parameters.clone());
+        let provider =
+            self.registry.find(integration.spec.provider_kind, &namespace, &integration.spec.type_).await?;
+        parameters.retain(|name, _| provider.parameters.contains_key(name));
+        if let Some(missing) = provider.parameters.keys().find(|name| !parameters.contains_key(*name)) {
+            return Err(BeginError::MissingParameter(missing.clone()));
+        }
+        let usable = self.registry.usable_with(provider, &namespace, &parameters).await?;
+        let owner = Owner { namespace, name: integration.name_any(), uid: integration.uid().unwrap_or_default() };
+        let place = place(integration);
+        if let Some(begun) = self.open_attempt(&owner, &usable, &who, &parameters, &place).await? {
+            return Ok(begun);
+        }
+        // Deletion must find the grant: the finalizer is on before there can be one.
+        self.add_finalizer(integration).await?;
+        let now = Self::now();
+        let attempt = Attempt {
+            nonce: Sensitive::new(random_token()),
+            verifier: Sensitive::new(random_token()),
+            integration: owner,
+            tenant: integration.spec.tenant_id.clone(),
+            project: integration.spec.project_id.clone(),
+            type_: integration.spec.type_.clone(),
+            provider: usable.provider.reference.clone(),
+            display_name: usable.provider.display_name.clone(),
+            pin: usable.pin(),
+            redirect_uri: usable.provider.callback_url.clone(),
+            scopes: wanted_scopes(integration, &usable),
+            parameters,
+            caller: who.caller,
+            agent_id: who.agent_id,
+            return_to: who.return_to,
+            browsers: who.browser.as_deref().map(browser_hash).into_iter().collect(),
+            created_at: now,
+            deadline: now + LIFETIME,
+            parked: None,
+        };
+        let ticket = self.key.ticket(&attempt);
+        let name = attempt_name(self.key.state(ticket.expose()).expose());
+        self.attempts.create(&name, &attempt).await?;
+        Ok(self.begun(&place, &ticket, attempt.deadline))
+    }
+
+    /// The attempt that the same caller has open for the same thing, now for this browser too.
+    async fn open_attempt(
+        &self,
+        owner: &Owner,
+        usable: &Usable,
+        who: &Initiator,
+        parameters: &BTreeMap<String, String>,
+        place: &Place,
+    ) -> Result<Option<Begun>, BeginError> {
+        let found =
+            self.attempts.of_caller(owner, who.caller.as_deref(), who.agent_id.as_deref(), Self::now()).await?;
+        let Some(stored) = found else { return Ok(None) };
+        let same = stored.attempt.pin == usable.pin()
+            && stored.attempt.parameters == *parameters
+            && stored.attempt.return_to == who.return_to;
+        if !same {
+            return Ok(None);
+        }
+        if let Some(browser) = &who.browser
+            && !stored.attempt.knows_browser(Some(browser))
+        {
+            let mut attempt = stored.attempt.clone();
+            attempt.browsers.push(browser_hash(browser));
+            if !self.attempts.replace(&stored, &attempt).await? {
+                return Ok(None);
+            }
+        }
+        let ticket = self.key.ticket(&stored.attempt);
+        Ok(Some(self.begun(place, &ticket, stored.attempt.deadline)))
+    }
+
+    fn begun(&self, place: &Place, ticket: &Sensitive, expires_at: Timestamp) -> Begun {
+        let mut url = self.public(&format!("{}/start", place.path()));
+        url.query_pairs_mut().append_pair("ticket", ticket.expose());
+        Begun { url: Sensitive::new(url.as_str()), expires_at }
+    }
+
+    async fn add_finalizer(&self, integration: &ProjectIntegration) -> Result<(), BeginError> {
+        if integration.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+            return Ok(());
+        }
+        let api: Api<ProjectIntegration> =
+            Api::namespaced(self.client.clone(), &integration.namespace().unwrap_or_default());
+        let mut finalizers = integration.finalizers().to_vec();
+        finalizers.push(FINALIZER.to_owned());
+        let patch = json!({ "metadata": {
+            "finalizers": finalizers,
+            "uid": integration.uid(),
+            "resourceVersion": integration.resource_version(),
+        }});
+        let name = integration.name_any();
+        match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            Ok(_) => Ok(()),
+            // Somebody wrote in between: the reconciler, most likely, with the same finalizer.
+            Err(kube::Error::Api(status)) if status.is_conflict() => match api.get(&name).await {
+                Ok(now) if now.finalizers().iter().any(|finalizer| finalizer == FINALIZER) => Ok(()),
+                Ok(_) => Err(BeginError::Integration { name, source: Box::new(kube::Error::Api(status)) }),
+                Err(source) => Err(BeginError::Integration { name, source: Box::new(source) }),
+            },
+            Err(source) => Err(BeginError::Integration { name, source: Box::new(source) }),
+        }
+    }
+}
+
+/// The scopes to ask for: the spec's own, else the provider's.
+fn wanted_scopes(integration: &ProjectIntegration, usable: &Usable) -> Vec<String> {
+    if integration.spec.scopes.is_empty() { usable.client.scopes.clone() } else { integration.spec.scopes.clone() }
+}
+
+/// Where the provider of an integration is addressed.
+pub fn place(integration: &ProjectIntegration) -> Place {
+    Place {
+        tenant: match integration.spec.provider_kind {
+            ProviderKind::ClusterIntegrationProvider => None,
+            ProviderKind::IntegrationProvider => Some(integration.spec.tenant_id.clone()),
+        },
+        type_: integration.spec.type_.clone(),
+    }
+}
