@@ -1,0 +1,225 @@
+//! What a description says in CEL, such as `response.team.id`.
+//!
+//! Takes a source and later the variables, gives JSON. Bounded in source, nesting, steps, input and result, since tenants write expressions: they see
+//! the variables handed in and nothing else, and reach no clock, no network and no token ([`without_tokens`], [`contains_secret`]).
+
+mod bounds;
+mod secrets;
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use cel::{Context, ExecutionError, ParseErrors, Program};
+use serde_json::Value;
+use thiserror::Error;
+
+use bounds::Cost;
+pub use secrets::{contains_secret, without_tokens};
+
+/// The longest source, in bytes.
+pub const LONGEST_SOURCE: usize = 1024;
+
+/// The deepest nesting of brackets, prefix operators and conditionals in a source.
+pub const DEEPEST_SOURCE: usize = 16;
+
+/// Operators, calls, selections and literals of one expression.
+pub const MOST_OPERATORS: usize = 64;
+
+/// The largest input, all variables together, in bytes as JSON: 1 MiB.
+pub const LARGEST_INPUT: usize = 1024 * 1024;
+
+/// The deepest nesting of the input.
+pub const DEEPEST_INPUT: usize = 64;
+
+/// The most work of one evaluation, in bytes touched: operators × input, and × the largest list or map where the expression has a macro. 16 Mi.
+pub const MOST_WORK: usize = 16 * 1024 * 1024;
+
+/// The largest result, in bytes as JSON: 4 KiB.
+pub const LARGEST_RESULT: usize = 4096;
+
+/// What an expression can speak of.
+const VARIABLES: [&str; 4] = ["response", "identity", "integration", "parameters"];
+
+/// Why a source is not an expression.
+#[derive(Debug, Error)]
+pub enum ExpressionError {
+    /// Longer than [`LONGEST_SOURCE`].
+    #[error("the expression is longer than {LONGEST_SOURCE} bytes")]
+    TooLong,
+    /// Nested deeper than [`DEEPEST_SOURCE`].
+    #[error("the expression is nested deeper than {DEEPEST_SOURCE} levels at byte {position}")]
+    TooDeep {
+        /// Where, in bytes from the start.
+        position: usize,
+    },
+    /// More than [`MOST_OPERATORS`].
+    #[error("the expression has more than {MOST_OPERATORS} operators")]
+    TooComplex,
+    /// More than one macro, or one over something else than a variable or a field of one.
+    #[error("an expression has at most one of all, exists, exists_one, filter and map, and that over a variable or a field of one")]
+    Macro,
+    /// Not CEL.
+    #[error("the expression is wrong at line {line}, column {column}: {message}")]
+    Parse {
+        /// From 1; 0 where the parser does not know.
+        line: usize,
+        /// From 1; 0 where the parser does not know.
+        column: usize,
+        /// What the parser says.
+        message: String,
+    },
+    /// A name that is none of the variables.
+    #[error("the expression speaks of `{name}`; there are response, identity, integration and parameters")]
+    UnknownVariable {
+        /// The name.
+        name: String,
+    },
+    /// The parser panicked.
+    #[error("the expression broke its parser")]
+    Panicked,
+}
+
+/// Why an expression has no result.
+#[derive(Debug, Error)]
+pub enum EvaluateError {
+    /// More than [`LARGEST_INPUT`].
+    #[error("the variables are larger than 1 MiB")]
+    InputTooLarge,
+    /// Deeper than [`DEEPEST_INPUT`].
+    #[error("the variables are nested deeper than {DEEPEST_INPUT} levels")]
+    InputTooDeep,
+    /// More than [`MOST_WORK`].
+    #[error("the expression would take too many steps on these variables")]
+    TooMuchWork,
+    /// A variable cannot be handed to the evaluator.
+    #[error("cannot convert the variable `{name}`")]
+    Convert {
+        /// Which.
+        name: &'static str,
+    },
+    /// A mistake of the expression, such as adding a number to a string.
+    #[error("the expression cannot be evaluated: {kind}")]
+    Execute {
+        /// What kind of mistake; values are not repeated.
+        kind: &'static str,
+    },
+    /// The result is no JSON, such as a function or a type.
+    #[error("the result of the expression is not a JSON value")]
+    NotJson,
+    /// More than [`LARGEST_RESULT`].
+    #[error("the result of the expression is larger than {LARGEST_RESULT} bytes")]
+    ResultTooLarge,
+    /// The evaluator panicked.
+    #[error("the expression broke its evaluator")]
+    Panicked,
+}
+
+/// What an expression sees.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Variables {
+    /// The token answer, [without its tokens](without_tokens).
+    pub response: Value,
+    /// The identity answer.
+    pub identity: Value,
+    /// The integration's own names.
+    pub integration: Value,
+    /// The parameters of the form.
+    pub parameters: Value,
+}
+
+impl Variables {
+    /// Each with its name in expressions.
+    fn named(&self) -> [(&'static str, &Value); 4] {
+        let [response, identity, integration, parameters] = VARIABLES;
+        [(response, &self.response), (identity, &self.identity), (integration, &self.integration), (parameters, &self.parameters)]
+    }
+}
+
+/// A compiled expression.
+pub struct Expression {
+    program: Program,
+    cost: Cost,
+}
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Expression").field("cost", &self.cost).finish_non_exhaustive()
+    }
+}
+
+impl Expression {
+    /// Compiles a source within all bounds; says where it is wrong.
+    pub fn compile(source: &str) -> Result<Self, ExpressionError> {
+        bounds::check_source(source)?;
+        let program = catch_unwind(|| Program::compile(source))
+            .map_err(|_| ExpressionError::Panicked)?
+            .map_err(|errors| parse_error(&errors))?;
+        let cost = bounds::check_program(program.expression())?;
+        if let Some(name) = unknown_variable(&program) {
+            return Err(ExpressionError::UnknownVariable { name });
+        }
+        Ok(Self { program, cost })
+    }
+
+    /// The result over these variables; `null` where a key is missing on the way.
+    pub fn evaluate(&self, variables: &Variables) -> Result<Value, EvaluateError> {
+        bounds::check_input(variables.named().map(|(_, value)| value), self.cost)?;
+        let result = catch_unwind(AssertUnwindSafe(|| self.execute(variables))).map_err(|_| EvaluateError::Panicked)??;
+        if bounds::json_bytes(&result) > LARGEST_RESULT {
+            return Err(EvaluateError::ResultTooLarge);
+        }
+        Ok(result)
+    }
+
+    fn execute(&self, variables: &Variables) -> Result<Value, EvaluateError> {
+        let mut context = Context::default();
+        for (name, value) in variables.named() {
+            context.add_variable(name, value).map_err(|_| EvaluateError::Convert { name })?;
+        }
+        match self.program.execute(&context) {
+            Ok(result) => result.json().map_err(|_| EvaluateError::NotJson),
+            Err(error) if is_absence(&error) => Ok(Value::Null),
+            Err(error) => Err(EvaluateError::Execute { kind: kind(&error) }),
+        }
+    }
+}
+
+/// Whether something was not there: a key, or an element of a list.
+fn is_absence(error: &ExecutionError) -> bool {
+    matches!(error, ExecutionError::NoSuchKey(_) | ExecutionError::IndexOutOfBounds(_))
+}
+
+/// The kind of a mistake, without the values, which may be private.
+fn kind(error: &ExecutionError) -> &'static str {
+    match error {
+        ExecutionError::NoSuchOverload(_) | ExecutionError::UnsupportedBinaryOperator(..) => "an operator or function does not take these types",
+        ExecutionError::UndeclaredReference(_) => "it calls a function that does not exist",
+        ExecutionError::InvalidArgumentCount { .. } | ExecutionError::MissingArgumentOrTarget => "a function has the wrong number of arguments",
+        ExecutionError::UnexpectedType { .. } | ExecutionError::UnsupportedTargetType { .. } => "a value has the wrong type",
+        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "it divides by zero",
+        ExecutionError::Overflow(..) => "a number is too large",
+        ExecutionError::ValuesNotComparable(..) => "two values cannot be compared",
+        _ => "it is not valid for these values",
+    }
+}
+
+/// A name that is neither a variable nor bound by a macro.
+fn unknown_variable(program: &Program) -> Option<String> {
+    bounds::free_variables(program.expression()).into_iter().find(|name| !VARIABLES.contains(name)).map(str::to_owned)
+}
+
+/// The first of the parser's errors.
+fn parse_error(errors: &ParseErrors) -> ExpressionError {
+    let first = errors.errors.first();
+    let number = |part: fn((isize, isize)) -> isize| first.and_then(|error| usize::try_from(part(error.pos)).ok()).unwrap_or_default();
+    ExpressionError::Parse {
+        line: number(|(line, _)| line),
+        column: number(|(_, column)| column),
+        message: first.map_or_else(|| "not an expression".to_owned(), |error| error.msg.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
