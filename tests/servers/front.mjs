@@ -192,6 +192,8 @@ function recordAnswer(res) {
     return true;
   };
   res.end = (chunk, encoding) => {
+    // koa ends once more what was ended already.
+    if (chunks.done) return res;
     collect(chunk, encoding);
     chunks.done = true;
     answer.onEnd(() => {
