@@ -3,6 +3,8 @@
 
 mod servers;
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -603,6 +605,81 @@ async fn github_answers_as_github_does() {
 }
 
 #[tokio::test]
+async fn linear_rotates_its_refresh_tokens() {
+    if !servers::available() {
+        return;
+    }
+    let emulate = Emulate::start(&["linear"], EmulateOptions::new(CALLBACK)).await;
+    let http = servers::http_client();
+    let authorize = format!(
+        "{}/oauth/authorize?client_id={}&response_type=code&scope=read,issues:create&redirect_uri={CALLBACK}&state=s&code_challenge={}&code_challenge_method=S256",
+        emulate.url("linear"),
+        emulate.client_id,
+        servers::s256(VERIFIER)
+    );
+    let end = Browser::as_user("dev@example.test")
+        .consent(&authorize, &[CALLBACK])
+        .await
+        .unwrap();
+    let code = end.query("code").unwrap();
+    let token = async |form: &[(&str, &str)]| {
+        let request = http
+            .post(format!("{}/oauth/token", emulate.url("linear")))
+            .form(form);
+        let response = request
+            .basic_auth(&emulate.client_id, Some(&emulate.client_secret))
+            .send()
+            .await
+            .unwrap();
+        (response.status(), response.json::<Value>().await.unwrap())
+    };
+    let exchange = [
+        ("grant_type", "authorization_code"),
+        ("code", code.as_str()),
+        ("redirect_uri", CALLBACK),
+    ];
+    let (status, refused) = token(&exchange).await;
+    assert_eq!(
+        (status, &refused["error"]),
+        (StatusCode::BAD_REQUEST, &json!("invalid_grant")),
+        "no verifier"
+    );
+    let (status, first) = token(&[&exchange[..], &[("code_verifier", VERIFIER)]].concat()).await;
+    assert_eq!(status, StatusCode::OK, "{first}");
+    assert_eq!(first["scope"], json!("read issues:create"));
+    let refresh = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", text(&first, "refresh_token")),
+    ];
+    let (status, second) = token(&refresh).await;
+    assert_eq!(status, StatusCode::OK, "{second}");
+    assert_ne!(
+        text(&first, "refresh_token"),
+        text(&second, "refresh_token")
+    );
+    assert_eq!(token(&refresh).await.1["error"], json!("invalid_grant"));
+
+    let viewer = async |token: &str| {
+        let request = http
+            .post(format!("{}/graphql", emulate.url("linear")))
+            .bearer_auth(token);
+        let response = request
+            .json(&json!({ "query": "{ viewer { email } }" }))
+            .send()
+            .await
+            .unwrap();
+        response.json::<Value>().await.unwrap()
+    };
+    let answer = viewer(text(&second, "access_token")).await;
+    assert_eq!(
+        answer["data"]["viewer"]["email"],
+        json!("dev@example.test"),
+        "{answer}"
+    );
+    assert!(viewer("lin_made_up").await["errors"].is_array());
+}
+
+#[tokio::test]
 async fn a_server_ends_with_its_owner() {
     if !servers::available() {
         return;
@@ -612,4 +689,58 @@ async fn a_server_ends_with_its_owner() {
     assert!(oidc.http.get(&issuer).send().await.is_ok());
     drop(oidc.server);
     assert!(oidc.http.get(&issuer).send().await.is_err());
+}
+
+/// Stands in for a test that is killed; started by the test below only.
+#[tokio::test]
+#[ignore = "waits to be killed"]
+async fn owner_that_is_killed() {
+    let oidc = OidcProvider::start(OidcOptions::default()).await;
+    let emulate = Emulate::start(&["slack"], EmulateOptions::new(CALLBACK)).await;
+    println!("servers: {} {}", oidc.issuer, emulate.slack());
+    tokio::time::sleep(Duration::from_secs(120)).await;
+}
+
+#[tokio::test]
+async fn servers_end_when_their_owner_is_killed() {
+    if !servers::available() {
+        return;
+    }
+    let (urls, mut owner) = tokio::task::spawn_blocking(|| {
+        let mut owner = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "owner_that_is_killed",
+                "--ignored",
+                "--nocapture",
+            ])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(owner.stdout.take().unwrap()).lines();
+        let line = lines.map_while(Result::ok).find_map(|line| {
+            line.split_once("servers: ")
+                .map(|(_, urls)| urls.to_owned())
+        });
+        let urls: Vec<_> = line.unwrap().split(' ').map(ToOwned::to_owned).collect();
+        (urls, owner)
+    })
+    .await
+    .unwrap();
+    let http = servers::http_client();
+    for url in &urls {
+        assert!(http.get(url).send().await.is_ok());
+    }
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    let gone = async {
+        for url in &urls {
+            while http.get(url).send().await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone)
+        .await
+        .expect("the servers are still there");
 }
