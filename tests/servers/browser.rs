@@ -241,14 +241,14 @@ impl Browser {
         let mut trail = Vec::new();
         while trail.len() < MAX_STEPS {
             let page = self.send(next).await?;
-            let mut step = self.follow_until(page, stop).await?;
-            trail.append(&mut step.trail);
-            let Some(page) = &step.page else {
-                return Ok(FinalPage { trail, ..step });
+            let mut reached = self.follow_until(page, stop).await?;
+            trail.append(&mut reached.trail);
+            let Some(page) = &reached.page else {
+                return Ok(FinalPage { trail, ..reached });
             };
             let forms = page.forms();
             if page.status.is_client_error() || page.status.is_server_error() || forms.is_empty() {
-                return Ok(FinalPage { trail, ..step });
+                return Ok(FinalPage { trail, ..reached });
             }
             next = self.decide(page, &forms, choice)?;
             if stop(&next.url) {

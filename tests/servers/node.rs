@@ -17,10 +17,10 @@ pub fn available() -> bool {
     match node_version() {
         Some(major) if major >= OLDEST_NODE => return true,
         Some(major) => {
-            eprintln!("skipped: Node {OLDEST_NODE} or newer is needed, this is Node {major}")
+            eprintln!("skipped: Node {OLDEST_NODE} or newer is needed, this is Node {major}");
         }
         None => {
-            eprintln!("skipped: the OAuth servers of this test need Node {OLDEST_NODE} or newer")
+            eprintln!("skipped: the OAuth servers of this test need Node {OLDEST_NODE} or newer");
         }
     }
     assert!(
