@@ -176,7 +176,9 @@ mod tests {
 
     #[test]
     fn every_flag_is_an_environment_variable() {
-        for command in Cli::command().get_subcommands().filter(|command| ["run", "cleanup"].contains(&command.get_name())) {
+        for command in
+            Cli::command().get_subcommands().filter(|command| ["run", "cleanup"].contains(&command.get_name()))
+        {
             for argument in command.get_arguments() {
                 assert!(argument.get_env().is_some(), "--{:?} has no variable", argument.get_long());
             }

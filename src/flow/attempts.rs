@@ -24,6 +24,11 @@ pub const PER_INTEGRATION: usize = 10;
 /// Most attempts that may be open for one tenant.
 pub const PER_TENANT: usize = 200;
 
+/// Annotation with the time at which the person, or the provider, said no.
+pub const DENIED_ANNOTATION: &str = "integrations.tms.dev/denied-at";
+/// Annotation with the namespace and name of the integration, for the controller's watch.
+pub const OWNER_ANNOTATION: &str = "integrations.tms.dev/owner";
+
 const DATA_KEY: &str = "attempt";
 const INTEGRATION_LABEL: &str = "integrations.tms.dev/integration";
 const TENANT_LABEL: &str = "integrations.tms.dev/attempt-tenant";
@@ -73,7 +78,7 @@ impl AttemptStore {
     /// Reads an attempt by the name of its Secret.
     pub async fn get(&self, name: &str) -> Result<Option<Stored>, AttemptError> {
         let secret = self.secrets.get_opt(name).await.map_err(|source| api("read", source))?;
-        secret.map(decode).transpose()
+        Ok(secret.map(decode).transpose()?.flatten())
     }
 
     /// Creates an attempt. The oldest of the integration or tenant make way where there are too many.
@@ -90,7 +95,10 @@ impl AttemptStore {
                     label(CALLER_LABEL, caller_hash(attempt.caller.as_deref(), attempt.agent_id.as_deref())),
                     label("app.kubernetes.io/managed-by", MANAGER.to_owned()),
                 ])),
-                annotations: Some([(DEADLINE_ANNOTATION.to_owned(), attempt.deadline.to_string())].into()),
+                annotations: Some(BTreeMap::from([
+                    label(DEADLINE_ANNOTATION, attempt.deadline.to_string()),
+                    label(OWNER_ANNOTATION, format!("{}/{}", attempt.integration.namespace, attempt.integration.name)),
+                ])),
                 ..ObjectMeta::default()
             },
             type_: Some("integrations.tms.dev/authorization".to_owned()),
@@ -115,15 +123,12 @@ impl AttemptStore {
             integration_hash(integration),
             caller_hash(caller, agent_id)
         );
-        let found = self
-            .secrets
-            .list(&ListParams::default().labels(&selector))
-            .await
-            .map_err(|source| api("list", source))?;
+        let found =
+            self.secrets.list(&ListParams::default().labels(&selector)).await.map_err(|source| api("list", source))?;
         let mut open: Vec<Stored> = found
             .items
             .into_iter()
-            .filter_map(|secret| decode(secret).ok())
+            .filter_map(|secret| decode(secret).ok().flatten())
             .filter(|stored| stored.attempt.integration == *integration && stored.attempt.is_open(now))
             .collect();
         open.sort_by_key(|stored| stored.attempt.created_at);
@@ -145,12 +150,21 @@ impl AttemptStore {
             "metadata": { "uid": stored.uid, "resourceVersion": stored.resource_version },
             "data": { DATA_KEY: ByteString(serde_json::to_vec(attempt)?) },
         });
-        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        match self.secrets.patch(&stored.name, &parameters, &Patch::Merge(&patch)).await {
-            Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(false),
-            Err(source) => Err(api("change", source)),
-        }
+        self.swap(&stored.name, &patch).await
+    }
+
+    /// Consumes an attempt that was denied, leaving a mark without secrets that the reconciler reads; `true` for the
+    /// one caller whose write was carried out.
+    pub async fn deny(&self, stored: &Stored, now: Timestamp) -> Result<bool, AttemptError> {
+        let patch = json!({
+            "metadata": {
+                "uid": stored.uid,
+                "resourceVersion": stored.resource_version,
+                "annotations": { DENIED_ANNOTATION: now.to_string() },
+            },
+            "data": { DATA_KEY: null },
+        });
+        self.swap(&stored.name, &patch).await
     }
 
     /// Deletes every attempt of an integration, open or not.
@@ -187,6 +201,15 @@ impl AttemptStore {
         Ok(swept)
     }
 
+    async fn swap(&self, name: &str, patch: &serde_json::Value) -> Result<bool, AttemptError> {
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        match self.secrets.patch(name, &parameters, &Patch::Merge(patch)).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(false),
+            Err(source) => Err(api("change", source)),
+        }
+    }
+
     async fn make_room(&self, attempt: &Attempt) -> Result<(), AttemptError> {
         let selector = format!("{KIND_LABEL}={ATTEMPT},{TENANT_LABEL}={}", short_hash(&[&attempt.tenant]));
         let found = self
@@ -201,7 +224,9 @@ impl AttemptStore {
             metadata.labels.as_ref().and_then(|labels| labels.get(INTEGRATION_LABEL)) == Some(&own)
         };
         let of_integration = all.iter().filter(|metadata| same(metadata)).count();
-        for metadata in all.iter().filter(|metadata| same(metadata)).take((of_integration + 1).saturating_sub(PER_INTEGRATION)) {
+        for metadata in
+            all.iter().filter(|metadata| same(metadata)).take((of_integration + 1).saturating_sub(PER_INTEGRATION))
+        {
             self.remove(metadata).await?;
         }
         if of_integration < PER_INTEGRATION {
@@ -247,12 +272,13 @@ fn caller_hash(caller: Option<&str>, agent_id: Option<&str>) -> String {
     short_hash(&[caller.unwrap_or_default(), agent_id.unwrap_or_default()])
 }
 
-fn decode(secret: Secret) -> Result<Stored, AttemptError> {
-    let data = secret.data.unwrap_or_default().remove(DATA_KEY).unwrap_or(ByteString(Vec::new())).0;
-    Ok(Stored {
-        attempt: serde_json::from_slice(&data)?,
+/// `None` for an attempt that was denied: nothing is left in it.
+fn decode(secret: Secret) -> Result<Option<Stored>, AttemptError> {
+    let Some(data) = secret.data.unwrap_or_default().remove(DATA_KEY) else { return Ok(None) };
+    Ok(Some(Stored {
+        attempt: serde_json::from_slice(&data.0)?,
         name: secret.metadata.name.unwrap_or_default(),
         uid: secret.metadata.uid.unwrap_or_default(),
         resource_version: secret.metadata.resource_version.unwrap_or_default(),
-    })
+    }))
 }

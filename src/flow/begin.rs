@@ -87,8 +87,7 @@ impl Flow {
         }
         let mut parameters = integration.spec.parameters.clone();
         parameters.extend(who.parameters.clone());
-        let provider =
-            self.registry.find(integration.spec.provider_kind, &namespace, &integration.spec.type_).await?;
+        let provider = self.registry.find(integration.spec.provider_kind, &namespace, &integration.spec.type_).await?;
         parameters.retain(|name, _| provider.parameters.contains_key(name));
         if let Some(missing) = provider.parameters.keys().find(|name| !parameters.contains_key(*name)) {
             return Err(BeginError::MissingParameter(missing.clone()));
@@ -138,8 +137,7 @@ impl Flow {
         parameters: &BTreeMap<String, String>,
         place: &Place,
     ) -> Result<Option<Begun>, BeginError> {
-        let found =
-            self.attempts.of_caller(owner, who.caller.as_deref(), who.agent_id.as_deref(), Self::now()).await?;
+        let found = self.attempts.of_caller(owner, who.caller.as_deref(), who.agent_id.as_deref(), Self::now()).await?;
         let Some(stored) = found else { return Ok(None) };
         let same = stored.attempt.pin == usable.pin()
             && stored.attempt.parameters == *parameters

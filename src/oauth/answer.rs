@@ -75,8 +75,7 @@ pub fn read(status: u16, body: &[u8], words: &ErrorWords) -> Answer {
         let code = error.and_then(|error| {
             error.as_str().map(str::to_owned).or_else(|| error.get("code")?.as_str().map(str::to_owned))
         });
-        let description =
-            ["error_description", "reason", "message"].iter().find_map(|key| value.get(key)?.as_str());
+        let description = ["error_description", "reason", "message"].iter().find_map(|key| value.get(key)?.as_str());
         return Answer::Refused(refusal(status, code, description, words));
     }
     tokens(value)
@@ -132,9 +131,7 @@ fn lifetime(value: &Value) -> Option<SignedDuration> {
 /// Scopes come separated by spaces (RFC 6749 §3.3), by commas, or as a list.
 fn scopes(value: &Value) -> Option<Vec<String>> {
     let scopes: Vec<String> = match value {
-        Value::String(text) => {
-            text.split([' ', ',']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
-        }
+        Value::String(text) => text.split([' ', ',']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
         Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => return None,
     };
@@ -171,7 +168,10 @@ fn class_of(code: &str, words: &ErrorWords) -> Option<ErrorClass> {
                 Some(ErrorClass::Permanent)
             }
             "server_error" | "temporarily_unavailable" | "slow_down" => Some(ErrorClass::Transient),
-            "invalid_client" | "unauthorized_client" | "invalid_scope" | "invalid_request"
+            "invalid_client"
+            | "unauthorized_client"
+            | "invalid_scope"
+            | "invalid_request"
             | "unsupported_grant_type" => Some(ErrorClass::Configuration),
             _ => None,
         }
@@ -263,11 +263,9 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_at_all() {
-        for body in ["<html>", "", "[]", "{}", "{\"access_token\":\"\"}", "{\"access_token\":\"a\\nb\"}", "{\"access_"] {
-            assert!(
-                matches!(read(200, body.as_bytes(), &ErrorWords::default()), Answer::Unreadable(_)),
-                "{body}"
-            );
+        for body in ["<html>", "", "[]", "{}", "{\"access_token\":\"\"}", "{\"access_token\":\"a\\nb\"}", "{\"access_"]
+        {
+            assert!(matches!(read(200, body.as_bytes(), &ErrorWords::default()), Answer::Unreadable(_)), "{body}");
         }
         let large = json!({ "access_token": "x".repeat(MAX_TOKEN + 1) });
         assert!(matches!(answer(200, &large), Answer::Unreadable(_)));

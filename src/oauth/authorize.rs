@@ -1,6 +1,7 @@
 //! The authorization request (RFC 6749 §4.1.1) and from a token answer to a grant.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -14,8 +15,8 @@ use crate::api::provider::{Pkce, Revocation};
 use crate::digest::{sha256_base64url, short_hash};
 use crate::grant::{Binding, ClientCredentials, Grant, Installed, Tokens};
 use crate::provider::expression::{Expression, Variables, contains_secret, without_tokens};
-use crate::provider::resolved::{OAuthClient, Provider};
-use crate::provider::template::TemplateError;
+use crate::provider::resolved::{CLIENT_ID, OAuthClient, Provider};
+use crate::provider::template::{RuleError, TemplateError};
 use crate::sensitive::Sensitive;
 
 /// A provider's addresses for one integration: templates filled with its parameters.
@@ -33,6 +34,22 @@ pub struct Endpoints {
     pub revocation: Option<Revocation>,
 }
 
+/// The addresses cannot be made with these parameters.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// A value is not what the form asks for.
+    #[error("parameter {name}: {source}")]
+    Value {
+        /// The parameter.
+        name: String,
+        /// Why.
+        source: RuleError,
+    },
+    /// A template cannot be filled.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+}
+
 impl Endpoints {
     /// Fills the templates of `provider`. The values are checked against the form's patterns first.
     pub fn render(
@@ -40,11 +57,10 @@ impl Endpoints {
         client: &OAuthClient,
         client_id: &str,
         parameters: &BTreeMap<String, String>,
-    ) -> Result<Self, TemplateError> {
+    ) -> Result<Self, RenderError> {
         for (name, rule) in &provider.parameters {
-            if let Some(value) = parameters.get(name) {
-                rule.check(value)?;
-            }
+            let Some(value) = parameters.get(name) else { continue };
+            rule.check(value).map_err(|source| RenderError::Value { name: name.clone(), source })?;
         }
         Ok(Self {
             authorization: client.authorization_url.render(parameters)?,
@@ -72,13 +88,9 @@ impl Endpoints {
                 .revocation
                 .as_ref()
                 .map(|(revocation, url)| {
-                    let url = url.render(parameters)?;
-                    let segment: String = url::form_urlencoded::byte_serialize(client_id.as_bytes()).collect();
-                    let rendered = if revocation.url.contains("{client_id}") {
-                        revocation_url(&revocation.url, &url, &segment)
-                    } else {
-                        url.to_string()
-                    };
+                    let mut values = parameters.clone();
+                    values.insert(CLIENT_ID.to_owned(), client_id.to_owned());
+                    let rendered = url.render(&values)?.to_string();
                     Ok::<_, TemplateError>(Revocation { url: rendered, ..revocation.clone() })
                 })
                 .transpose()?,
@@ -101,28 +113,6 @@ impl Endpoints {
             private_networks: provider.private_networks.to_vec(),
         }
     }
-}
-
-/// Puts the client's id into the path where the description has `{client_id}`.
-fn revocation_url(template: &str, rendered: &Url, client_id: &str) -> String {
-    // The template was checked with a plain word in the place of the id, so only that segment differs.
-    let path: Vec<&str> = template.split('/').collect();
-    let mut url = rendered.clone();
-    let segments: Vec<String> = rendered
-        .path_segments()
-        .map(|segments| segments.map(str::to_owned).collect())
-        .unwrap_or_default();
-    let offset = path.len().saturating_sub(segments.len());
-    let filled: Vec<String> = segments
-        .into_iter()
-        .enumerate()
-        .map(|(index, segment)| match path.get(index + offset) {
-            Some(&"{client_id}") => client_id.to_owned(),
-            _ => segment,
-        })
-        .collect();
-    url.set_path(&filled.join("/"));
-    url.to_string()
 }
 
 /// The address to which the browser is sent.
@@ -157,7 +147,12 @@ pub fn authorization_url(
 }
 
 /// What a description's expressions may see: never a token.
-pub fn variables(body: &Value, identity: &Value, attempt_parameters: &BTreeMap<String, String>, owner: &Value) -> Variables {
+pub fn variables(
+    body: &Value,
+    identity: &Value,
+    attempt_parameters: &BTreeMap<String, String>,
+    owner: &Value,
+) -> Variables {
     Variables {
         response: without_tokens(body),
         identity: without_tokens(identity),
@@ -200,7 +195,7 @@ pub fn first_grant(
         },
         scopes: answer.scopes.clone().unwrap_or_else(|| attempt.scopes.clone()),
         requested_scopes: attempt.scopes.clone(),
-        installation: installation(client.grant_identity.as_ref(), &binding.client_id, &variables),
+        installation: installation(client.grant_identity.as_deref(), &binding.client_id, &variables),
         metadata: BTreeMap::new(),
         secret_metadata: secret_values(&provider.secret_metadata, &variables),
         parameters: attempt.parameters.clone(),
@@ -222,7 +217,7 @@ pub fn installation(expression: Option<&Expression>, client_id: &str, variables:
 
 /// Evaluates what goes to `status.metadata`; a result that holds a secret is left out. At most 4 KiB in all.
 fn public_values(
-    expressions: &BTreeMap<String, Expression>,
+    expressions: &BTreeMap<String, Arc<Expression>>,
     variables: &Variables,
     secrets: &[&str],
 ) -> BTreeMap<String, Value> {
@@ -242,7 +237,10 @@ fn public_values(
     values
 }
 
-fn secret_values(expressions: &BTreeMap<String, Expression>, variables: &Variables) -> BTreeMap<String, Sensitive> {
+fn secret_values(
+    expressions: &BTreeMap<String, Arc<Expression>>,
+    variables: &Variables,
+) -> BTreeMap<String, Sensitive> {
     expressions
         .iter()
         .filter_map(|(name, expression)| match expression.evaluate(variables) {

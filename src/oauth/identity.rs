@@ -24,7 +24,7 @@ pub struct IdentityEndpoint {
     /// Address.
     pub url: Url,
     /// When a 2xx answer is a yes.
-    pub success: Option<Expression>,
+    pub success: Option<Arc<Expression>>,
     /// Private networks it may lie in.
     pub private_networks: Arc<[IpNet]>,
 }

@@ -31,11 +31,7 @@ pub enum RevokeError {
 }
 
 /// Revokes what `grant` holds. A provider without revocation is done at once; a token that is gone already is a success.
-pub async fn revoke(
-    outbound: &Outbound,
-    grant: &Grant,
-    client: Option<&ClientCredentials>,
-) -> Result<(), RevokeError> {
+pub async fn revoke(outbound: &Outbound, grant: &Grant, client: Option<&ClientCredentials>) -> Result<(), RevokeError> {
     let binding = &grant.binding;
     let Some(revocation) = &binding.revocation else { return Ok(()) };
     let client = client.or(binding.client.as_ref());

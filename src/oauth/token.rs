@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn what_was_not_taken_up_is_refused() {
-        for (status, body) in [(503, ""), (429, ""), (400, r#"{"error":"invalid_grant"}"#), (404, "<html>"), (307, "")] {
+        for (status, body) in [(503, ""), (429, ""), (400, r#"{"error":"invalid_grant"}"#), (404, "<html>"), (307, "")]
+        {
             assert!(matches!(outcome(status, body), TokenOutcome::Refused { .. }), "{status} {body}");
         }
     }

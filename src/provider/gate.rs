@@ -126,7 +126,9 @@ impl Gates {
         let gate = table.gates.entry(key.clone()).or_insert_with(|| self.inner.gate(now));
         gate.used = now;
         gate.breaker.check(now)?;
-        gate.limiter.check().map_err(|until| Busy { retry_in: until.wait_time_from(self.inner.clock.now()), why: Why::Limited })?;
+        gate.limiter
+            .check()
+            .map_err(|until| Busy { retry_in: until.wait_time_from(self.inner.clock.now()), why: Why::Limited })?;
         let ticket = gate.breaker.enter(now);
         drop(table);
         Ok(Admission { inner: Arc::clone(&self.inner), key, ticket: Some(ticket) })
@@ -150,7 +152,11 @@ impl Inner {
 
     fn gate(&self, now: Instant) -> Gate {
         let quota = Quota::per_second(self.options.per_second).allow_burst(self.options.burst);
-        Gate { limiter: RateLimiter::direct_with_clock(quota, self.clock.clone()), breaker: Breaker::new(&self.options), used: now }
+        Gate {
+            limiter: RateLimiter::direct_with_clock(quota, self.clock.clone()),
+            breaker: Breaker::new(&self.options),
+            used: now,
+        }
     }
 }
 

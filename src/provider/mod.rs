@@ -1,11 +1,14 @@
-//! From a provider's description to requests and back: building blocks that know no Kubernetes.
+//! From a provider's description to requests and back: what a flow, a refresh and a check need to know of an app.
 //!
-//! Everything here works on plain values. [`outbound`] is the only way a request leaves for a provider; [`gate`] says whether it may leave now;
-//! [`discovery`] finds endpoints; [`template`] and [`expression`] read what a description says; [`catalogue`] holds the descriptions built in.
+//! [`outbound`] is the only way a request leaves for a provider, and [`gate`] says whether it may leave now;
+//! [`discovery`] finds endpoints; [`template`] and [`expression`] read what a description says; [`catalogue`] holds the
+//! descriptions built in. [`resolved`] puts them together, and [`registry`], which alone knows a cluster, looks them up.
 
 pub mod catalogue;
 pub mod discovery;
 pub mod expression;
 pub mod gate;
 pub mod outbound;
+pub mod registry;
+pub mod resolved;
 pub mod template;

@@ -18,14 +18,13 @@ use super::catalogue::{CatalogueError, with_preset};
 use super::discovery::{DiscoveryError, ServerMetadata, discover};
 use super::outbound::Outbound;
 use super::resolved::{OAuthClient, Provider, ProviderError, Surroundings};
-use super::template::TemplateError;
 use crate::api::{
     ClusterIntegrationProvider, IntegrationProvider, ProjectIntegration, ProviderKind, ProviderSpec, READABLE_LABEL,
     Reason,
 };
 use crate::grant::ClientCredentials;
 use crate::grant::binding::ProviderRef;
-use crate::oauth::authorize::Endpoints;
+use crate::oauth::authorize::{Endpoints, RenderError};
 use crate::sensitive::Sensitive;
 use crate::tenancy::Tenants;
 
@@ -113,6 +112,14 @@ pub enum LookupError {
         /// The namespace.
         namespace: String,
     },
+    /// A tenant's provider lies in a namespace that is no tenant's.
+    #[error("provider {name} lies in namespace {namespace}, which belongs to no tenant that is served there")]
+    NoTenant {
+        /// The provider.
+        name: String,
+        /// Its namespace.
+        namespace: String,
+    },
     /// Its preset is unknown or does not fit.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
@@ -141,7 +148,7 @@ pub enum LookupError {
     Credentials(#[from] CredentialsError),
     /// A value of the form is missing or does not match.
     #[error("spec.parameters: {0}")]
-    Parameters(#[from] TemplateError),
+    Parameters(#[from] RenderError),
     /// The same error as before, from the cache.
     #[error("{0}")]
     Cached(Arc<LookupError>),
@@ -201,6 +208,7 @@ impl LookupError {
         match self {
             Self::NotFound { .. } => Reason::ProviderNotFound,
             Self::NotAllowed { .. } => Reason::ProviderNotAllowed,
+            Self::NoTenant { .. } => Reason::TenantMismatch,
             Self::Parameters(_) | Self::Catalogue(_) | Self::Description(_) | Self::Issuer(_) => Reason::InvalidSpec,
             Self::Undecodable { .. } | Self::NoOAuth { .. } => Reason::InvalidSpec,
             Self::Discovery { .. } => Reason::DiscoveryFailed,
@@ -437,18 +445,16 @@ impl Registry {
         spec: &ProviderSpec,
         tenant: Option<&str>,
     ) -> Result<Provider, LookupError> {
+        if let (Some(namespace), None) = (&reference.namespace, tenant) {
+            return Err(LookupError::NoTenant { name: reference.name, namespace: namespace.clone() });
+        }
         let spec = with_preset(spec)?;
         let discovered = match spec.oauth2.as_ref().and_then(|oauth| oauth.issuer.as_deref()) {
             Some(issuer) if needs_discovery(&spec) => Some(self.metadata(issuer, &spec).await?),
             _ => None,
         };
-        let around = Surroundings {
-            reference,
-            discovered: discovered.as_deref(),
-            public_url: &self.inner.public_url,
-            // A tenant's provider in a namespace that is nobody's gets a path that no request can reach.
-            tenant: spec_tenant(tenant),
-        };
+        let around =
+            Surroundings { reference, discovered: discovered.as_deref(), public_url: &self.inner.public_url, tenant };
         Ok(Provider::resolve(&spec, &around)?)
     }
 
@@ -469,10 +475,6 @@ impl Registry {
     }
 }
 
-const fn spec_tenant(tenant: Option<&str>) -> Option<&str> {
-    tenant
-}
-
 /// Discovery is skipped where the description already has both endpoints of the flow.
 fn needs_discovery(spec: &ProviderSpec) -> bool {
     spec.oauth2.as_ref().is_some_and(|oauth| oauth.authorization_url.is_none() || oauth.token_url.is_none())
@@ -480,11 +482,7 @@ fn needs_discovery(spec: &ProviderSpec) -> bool {
 
 /// Whether a label selector selects these labels (`matchLabels` and `matchExpressions`).
 pub fn selects(selector: &LabelSelector, labels: &std::collections::BTreeMap<String, String>) -> bool {
-    let by_labels = selector
-        .match_labels
-        .iter()
-        .flatten()
-        .all(|(key, value)| labels.get(key) == Some(value));
+    let by_labels = selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
     let by_expressions = selector.match_expressions.iter().flatten().all(|requirement| {
         let value = labels.get(&requirement.key);
         let listed = || value.is_some_and(|value| requirement.values.iter().flatten().any(|other| other == value));

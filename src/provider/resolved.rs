@@ -12,7 +12,7 @@ use url::Url;
 
 use super::discovery::ServerMetadata;
 use super::expression::{Expression, ExpressionError};
-use super::template::{ParameterRule, TemplateError, UrlTemplate};
+use super::template::{ParameterRule, RuleError, TemplateError, UrlTemplate};
 use crate::api::ProviderKind;
 use crate::api::provider::{
     ClientAuthentication, IdentityMethod, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RequestFormat,
@@ -37,6 +37,9 @@ const PROTOCOL_PARAMETERS: [&str; 10] = [
     "client_assertion",
 ];
 
+/// What a URL may name beside the values of the form: the client's own identifier.
+pub const CLIENT_ID: &str = "client_id";
+
 /// A description that was checked and parsed.
 #[derive(Clone, Debug)]
 pub struct Provider {
@@ -55,9 +58,11 @@ pub struct Provider {
     /// The OAuth 2.0 client; `None` where there is none.
     pub oauth: Option<OAuthClient>,
     /// What goes to `status.metadata`.
-    pub metadata: BTreeMap<String, Expression>,
+    pub metadata: BTreeMap<String, Arc<Expression>>,
     /// What goes to the token Secret.
-    pub secret_metadata: BTreeMap<String, Expression>,
+    pub secret_metadata: BTreeMap<String, Arc<Expression>>,
+    /// Whether any expression looks at the identity answer.
+    pub needs_identity: bool,
     /// The redirect URI of this provider context, and of no other.
     pub callback_url: Url,
     /// A digest of the description, by which a change in the middle of a flow is noticed.
@@ -110,7 +115,7 @@ pub struct OAuthClient {
     /// Error words.
     pub errors: crate::api::provider::ErrorWords,
     /// Which upstream installation a grant is.
-    pub grant_identity: Option<Expression>,
+    pub grant_identity: Option<Arc<Expression>>,
 }
 
 /// The call that proves a credential.
@@ -121,7 +126,7 @@ pub struct Identity {
     /// Address.
     pub url: UrlTemplate,
     /// When a 2xx answer is a yes.
-    pub success: Option<Expression>,
+    pub success: Option<Arc<Expression>>,
 }
 
 /// A description that cannot be used. Every variant names the field.
@@ -157,7 +162,7 @@ pub enum ProviderError {
         /// The parameter.
         name: String,
         /// Why.
-        source: TemplateError,
+        source: RuleError,
     },
     /// A URL asks for a parameter that the form does not have.
     #[error("{field} uses {{{name}}}, but spec.parameters has no such entry")]
@@ -253,6 +258,7 @@ impl Provider {
             allowed_namespaces: spec.allowed_namespaces.clone(),
             private_networks: networks(spec)?,
             oauth,
+            needs_identity: needs_identity(spec),
             metadata: expressions("metadata", &spec.metadata)?,
             secret_metadata: expressions("secretMetadata", &spec.secret_metadata)?,
             parameters,
@@ -272,7 +278,9 @@ fn oauth_client(
     let url = |field: &'static str, own: Option<&str>, discovered: Option<&Url>| -> Result<_, ProviderError> {
         let Some(text) = own.or(discovered.map(Url::as_str)) else { return Ok(None) };
         let template = UrlTemplate::parse(text).map_err(|source| ProviderError::Url { field, source })?;
-        if let Some(name) = template.parameters().into_iter().find(|name| !parameters.contains_key(*name)) {
+        if let Some(name) =
+            template.parameters().into_iter().find(|name| *name != CLIENT_ID && !parameters.contains_key(*name))
+        {
             return Err(ProviderError::UnknownParameter { field, name: name.to_owned() });
         }
         Ok(Some(template))
@@ -296,7 +304,9 @@ fn oauth_client(
         found.and_then(|metadata| metadata.introspection_endpoint.as_ref()),
     )?;
     let identity = match &spec.identity {
-        Some(call) => url("identity.url", Some(&call.url), None)?.map(|template| (call.method, template, &call.success)),
+        Some(call) => {
+            url("identity.url", Some(&call.url), None)?.map(|template| (call.method, template, &call.success))
+        }
         None => url(
             "oauth2.userinfoURL",
             oauth.userinfo_url.as_deref(),
@@ -362,9 +372,7 @@ fn revocation(
     url: &impl Fn(&'static str, Option<&str>, Option<&Url>) -> Result<Option<UrlTemplate>, ProviderError>,
 ) -> Result<Option<(Revocation, UrlTemplate)>, ProviderError> {
     if let Some(revocation) = &oauth.revocation {
-        // `{client_id}` is not of the form but of the client; the grant fills it in when it is made.
-        let text = revocation.url.replace("{client_id}", "client_id");
-        let template = url("oauth2.revocation.url", Some(&text), None)?;
+        let template = url("oauth2.revocation.url", Some(&revocation.url), None)?;
         return Ok(template.map(|template| (revocation.clone(), template)));
     }
     let template = url(
@@ -403,7 +411,7 @@ impl OAuthClient {
 fn callback_url(spec: &ProviderSpec, around: &Surroundings<'_>) -> Result<Url, ProviderError> {
     let field = "oauth2.redirectURI";
     if let Some(own) = spec.oauth2.as_ref().and_then(|oauth| oauth.redirect_uri.as_deref()) {
-        return Url::parse(own).map_err(|source| ProviderError::Url { field, source: TemplateError::from(source) });
+        return Url::parse(own).map_err(|source| ProviderError::Url { field, source: TemplateError::Parse(source) });
     }
     let path = match around.tenant {
         None => format!("/api/public/integrations/{}/callback", around.reference.name),
@@ -413,6 +421,16 @@ fn callback_url(spec: &ProviderSpec, around: &Surroundings<'_>) -> Result<Url, P
     let base = url.path().trim_end_matches('/').to_owned();
     url.set_path(&format!("{base}{path}"));
     Ok(url)
+}
+
+/// Whether any expression looks at the identity answer; if none does, connecting asks for none.
+fn needs_identity(spec: &ProviderSpec) -> bool {
+    let identity = spec.oauth2.as_ref().and_then(|oauth| oauth.grant_identity.as_ref());
+    spec.metadata
+        .values()
+        .chain(spec.secret_metadata.values())
+        .chain(identity)
+        .any(|source| source.contains("identity"))
 }
 
 fn networks(spec: &ProviderSpec) -> Result<Arc<[IpNet]>, ProviderError> {
@@ -425,15 +443,14 @@ fn networks(spec: &ProviderSpec) -> Result<Arc<[IpNet]>, ProviderError> {
 fn expressions(
     field: &str,
     sources: &BTreeMap<String, String>,
-) -> Result<BTreeMap<String, Expression>, ProviderError> {
-    sources
-        .iter()
-        .map(|(name, source)| Ok((name.clone(), expression(&format!("{field}.{name}"), source)?)))
-        .collect()
+) -> Result<BTreeMap<String, Arc<Expression>>, ProviderError> {
+    sources.iter().map(|(name, source)| Ok((name.clone(), expression(&format!("{field}.{name}"), source)?))).collect()
 }
 
-fn expression(field: &str, source: &str) -> Result<Expression, ProviderError> {
-    Expression::compile(source).map_err(|source| ProviderError::Expression { field: field.to_owned(), source })
+fn expression(field: &str, source: &str) -> Result<Arc<Expression>, ProviderError> {
+    Expression::compile(source)
+        .map(Arc::new)
+        .map_err(|source| ProviderError::Expression { field: field.to_owned(), source })
 }
 
 fn duration(field: &'static str, text: Option<&str>) -> Result<Option<SignedDuration>, ProviderError> {

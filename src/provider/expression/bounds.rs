@@ -2,10 +2,16 @@
 //!
 //! Takes sources, syntax trees and JSON, gives the bound that is exceeded. Sources are checked before they are parsed, since the parser recurses.
 
-use cel::{IdedExpr, common::ast::{EntryExpr, Expr}};
+use cel::{
+    IdedExpr,
+    common::ast::{EntryExpr, Expr},
+};
 use serde_json::Value;
 
-use super::{DEEPEST_INPUT, DEEPEST_SOURCE, EvaluateError, ExpressionError, LARGEST_INPUT, LONGEST_SOURCE, MOST_OPERATORS, MOST_WORK};
+use super::{
+    DEEPEST_INPUT, DEEPEST_SOURCE, EvaluateError, ExpressionError, LARGEST_INPUT, LONGEST_SOURCE, MOST_OPERATORS,
+    MOST_WORK,
+};
 
 /// What evaluating an expression costs, as far as the expression alone shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +84,8 @@ fn is_path(node: &IdedExpr) -> bool {
         Expr::Ident(_) => true,
         Expr::Select(select) => is_path(&select.operand),
         Expr::Call(call) if call.func_name == "_[_]" => {
-            call.args.first().is_some_and(is_path) && call.args.iter().skip(1).all(|index| matches!(index.expr, Expr::Literal(_)))
+            call.args.first().is_some_and(is_path)
+                && call.args.iter().skip(1).all(|index| matches!(index.expr, Expr::Literal(_)))
         }
         _ => false,
     }
@@ -116,7 +123,10 @@ fn entry_nodes(entry: &EntryExpr) -> impl Iterator<Item = &IdedExpr> {
 }
 
 /// Size and depth of the variables, and the work that the expression would have with them.
-pub(super) fn check_input<'value>(values: impl IntoIterator<Item = &'value Value>, cost: Cost) -> Result<(), EvaluateError> {
+pub(super) fn check_input<'value>(
+    values: impl IntoIterator<Item = &'value Value>,
+    cost: Cost,
+) -> Result<(), EvaluateError> {
     let mut size = Size::default();
     for value in values {
         size.add(value)?;

@@ -5,8 +5,17 @@
 use serde_json::Value;
 
 /// Keys whose values are secrets wherever they stand, compared without case, `_` and `-`.
-const SECRET_KEYS: [&str; 9] =
-    ["accesstoken", "refreshtoken", "idtoken", "clientsecret", "clientassertion", "apikey", "password", "secret", "code"];
+const SECRET_KEYS: [&str; 9] = [
+    "accesstoken",
+    "refreshtoken",
+    "idtoken",
+    "clientsecret",
+    "clientassertion",
+    "apikey",
+    "password",
+    "secret",
+    "code",
+];
 
 /// Shorter secrets are not looked for: they would be found in everything.
 const SHORTEST_SECRET: usize = 8;
@@ -80,7 +89,11 @@ mod tests {
     fn secrets_are_found() {
         let secrets = ["xoxb-1234567", "short"];
         for value in [
-            json!("xoxb-1234567"), json!("Bearer xoxb-1234567."), json!({"a": [1, {"xoxb-1234567": 2}]}), json!(["xoxb-1", "234567"]), json!([["xoxb"], {"-123": "4567"}]),
+            json!("xoxb-1234567"),
+            json!("Bearer xoxb-1234567."),
+            json!({"a": [1, {"xoxb-1234567": 2}]}),
+            json!(["xoxb-1", "234567"]),
+            json!([["xoxb"], {"-123": "4567"}]),
         ] {
             assert!(contains_secret(&value, &secrets), "{value}");
         }

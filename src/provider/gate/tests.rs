@@ -108,7 +108,10 @@ async fn retry_after_closes_that_host_only() {
     let (first, second) = (gates.admit(UID, HOST), gates.admit(UID, HOST));
     assert!(first.map(|admission| admission.limited(Some(Duration::from_secs(40)))).is_ok());
     assert!(second.map(|admission| admission.limited(None)).is_ok());
-    assert_eq!(gates.admit(UID, "SLACK.com").err(), Some(Busy { retry_in: Duration::from_secs(40), why: Why::Limited }));
+    assert_eq!(
+        gates.admit(UID, "SLACK.com").err(),
+        Some(Busy { retry_in: Duration::from_secs(40), why: Why::Limited })
+    );
     assert!(gates.admit(UID, "other.com").is_ok());
     advance(Duration::from_secs(40)).await;
     assert!(gates.admit(UID, HOST).map(|admission| admission.limited(Some(Duration::MAX))).is_ok());

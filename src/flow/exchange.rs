@@ -1,0 +1,316 @@
+//! The code becomes a grant. This is the only place where a grant is made or begins a new epoch.
+//!
+//! Runs in a task of its own. The grant is written before anything else is asked of the provider or looked at, so that
+//! from the moment the provider has given tokens there is as little as possible that can lose them.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::Api;
+use serde_json::Value;
+
+use super::Flow;
+use crate::api::ProjectIntegration;
+use crate::api::provider::{Pkce, RevocationEffect};
+use crate::grant::store::{Held, Marks, grant_name};
+use crate::grant::{Grant, Handled, StoreError};
+use crate::oauth::answer::{TokenAnswer, TokenRefusal};
+use crate::oauth::attempt::Attempt;
+use crate::oauth::authorize::first_grant;
+use crate::oauth::identity::{Verdict, verify};
+use crate::oauth::revoke::revoke;
+use crate::oauth::token::{Ambiguity, TokenOutcome, TokenRequest, send};
+use crate::provider::outbound::SendError;
+use crate::provider::registry::Usable;
+use crate::sensitive::Sensitive;
+
+/// How long tokens that the provider has given are held in memory while the API server takes no writes.
+const STORE_PATIENCE: Duration = Duration::from_secs(300);
+/// Times a code is sent again when it is certain that it did not arrive.
+const SENDS: u32 = 3;
+
+/// A code did not become a grant.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The provider refused the code or the client.
+    #[error("the provider refused the code: {0}")]
+    Token(#[source] TokenRefusal),
+    /// The provider could not be reached.
+    #[error("the provider could not be reached")]
+    NotSent(#[source] SendError),
+    /// It is not known what the provider made of the code; codes are not sent twice (RFC 6749 §4.1.2).
+    #[error("the provider's answer was lost; authorize again")]
+    Ambiguous(#[source] Ambiguity),
+    /// The integration was deleted, re-created, suspended or moved to another provider in the meantime.
+    #[error("the integration is not the one that the flow was begun for any more")]
+    Gone,
+    /// The integration could not be looked at.
+    #[error("the integration could not be read")]
+    Integration(#[source] Box<kube::Error>),
+    /// The person authorized with another account than the connected one.
+    #[error("another account of the app is connected; confirm with accept=true, or disconnect first")]
+    AccountMismatch,
+    /// The grant could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Exchanges `code` for tokens and keeps them. `accept`: another account may replace the connected one.
+pub async fn exchange(
+    flow: &Flow,
+    attempt: &Attempt,
+    usable: &Usable,
+    code: Sensitive,
+    accept: bool,
+) -> Result<(), ExchangeError> {
+    if !still_wanted(flow, attempt).await? {
+        return Err(ExchangeError::Gone);
+    }
+    let answer = tokens_for(flow, attempt, usable, code).await?;
+    let grant = keep(flow, attempt, usable, &answer, accept).await?;
+    if matches!(still_wanted(flow, attempt).await, Ok(false)) {
+        // Deletion may have passed by before the grant was there; nobody else will clean it up.
+        give_back(flow, usable, &grant).await;
+        return Err(ExchangeError::Gone);
+    }
+    Ok(())
+}
+
+/// Whether the integration is still there, the same, and served.
+async fn still_wanted(flow: &Flow, attempt: &Attempt) -> Result<bool, ExchangeError> {
+    let owner = &attempt.integration;
+    let api: Api<ProjectIntegration> = Api::namespaced(flow.client.clone(), &owner.namespace);
+    let found = api.get_opt(&owner.name).await.map_err(|source| ExchangeError::Integration(Box::new(source)))?;
+    Ok(found.is_some_and(|integration| {
+        integration.metadata.uid.as_deref() == Some(owner.uid.as_str())
+            && integration.metadata.deletion_timestamp.is_none()
+            && !integration.spec.suspend
+            && integration.spec.provider_kind == attempt.provider.kind
+            && flow.tenants.check(&owner.namespace, &integration.spec.tenant_id).is_ok()
+    }))
+}
+
+async fn tokens_for(
+    flow: &Flow,
+    attempt: &Attempt,
+    usable: &Usable,
+    code: Sensitive,
+) -> Result<TokenAnswer, ExchangeError> {
+    let request = TokenRequest::Code {
+        code,
+        redirect_uri: attempt.redirect_uri.clone(),
+        verifier: (usable.client.pkce == Pkce::S256).then(|| attempt.verifier.clone()),
+    };
+    let endpoint = &usable.endpoints.token;
+    let host = endpoint.url.host_str().unwrap_or_default();
+    let mut sends = 0;
+    loop {
+        sends += 1;
+        // A person is waiting, so the gate is told what happens but not asked for leave.
+        let admission = flow.gates.admit(&usable.provider.reference.uid, host).ok();
+        match send(&flow.outbound, endpoint, &usable.credentials, &request, &usable.client.token_params).await {
+            TokenOutcome::Tokens(answer) => {
+                admission.into_iter().for_each(|admission| admission.succeeded());
+                return Ok(*answer);
+            }
+            TokenOutcome::Refused { refusal, retry_after } => {
+                if retry_after.is_some() {
+                    admission.into_iter().for_each(|admission| admission.limited(retry_after));
+                }
+                if refusal.code == "invalid_client" {
+                    flow.registry.forget_credentials(&usable.provider);
+                }
+                return Err(ExchangeError::Token(refusal));
+            }
+            TokenOutcome::Ambiguous(why) => {
+                admission.into_iter().for_each(|admission| admission.failed());
+                return Err(ExchangeError::Ambiguous(why));
+            }
+            TokenOutcome::NotSent(error) => {
+                admission.into_iter().for_each(|admission| admission.failed());
+                if sends >= SENDS || matches!(error, SendError::Forbidden(_)) {
+                    return Err(ExchangeError::NotSent(error));
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
+}
+
+/// Writes the grant, and afterwards what the provider says of the account.
+async fn keep(
+    flow: &Flow,
+    attempt: &Attempt,
+    usable: &Usable,
+    answer: &TokenAnswer,
+    accept: bool,
+) -> Result<Grant, ExchangeError> {
+    let name = grant_name(&attempt.integration.namespace, &attempt.integration.name);
+    let make = |identity: &Value, epoch: u64| {
+        let binding = usable.endpoints.binding(&usable.provider, &usable.client, &usable.credentials);
+        first_grant(attempt, &usable.provider, &usable.client, binding, answer, identity, epoch, Timestamp::now())
+    };
+    let mut identity = None;
+    let started = tokio::time::Instant::now();
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let written = match flow.grants.get(&name).await {
+            Err(error) => Err(error),
+            Ok(None) => {
+                let grant = make(&Value::Null, 1);
+                flow.grants.create(&grant, &Handled::default()).await.map(|_| grant)
+            }
+            Ok(Some(held)) => {
+                // The account must be known before one grant takes the place of another.
+                if identity.is_none() {
+                    identity = Some(who_is_it(flow, usable, answer).await);
+                }
+                let grant = make(identity.as_ref().unwrap_or(&Value::Null), held.view.summary.epoch + 1);
+                if !accept && is_other_account(&held, &grant) {
+                    return refuse_other_account(flow, usable, &held, &grant).await;
+                }
+                replace(flow, usable, &held, grant).await
+            }
+        };
+        match written {
+            Ok(grant) if identity.is_none() && usable.provider.needs_identity => {
+                return Ok(complete(flow, usable, answer, grant, make).await);
+            }
+            Ok(grant) => return Ok(grant),
+            Err(error) if error.is_conflict() || error.is_missing() => {}
+            Err(error @ (StoreError::TooLarge { .. } | StoreError::Codec { .. } | StoreError::View(_))) => {
+                give_back_tokens(flow, usable, &make(&Value::Null, 0)).await;
+                return Err(error.into());
+            }
+            Err(error) if started.elapsed() >= STORE_PATIENCE => {
+                give_back_tokens(flow, usable, &make(&Value::Null, 0)).await;
+                return Err(error.into());
+            }
+            Err(error) => {
+                tracing::warn!(grant = name, error = &error as &dyn std::error::Error, "storing a grant; trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+        }
+    }
+}
+
+/// Adds to a new grant what only the identity call can tell. Its failure is no reason to fail.
+async fn complete(
+    flow: &Flow,
+    usable: &Usable,
+    answer: &TokenAnswer,
+    grant: Grant,
+    make: impl Fn(&Value, u64) -> Grant,
+) -> Grant {
+    let identity = who_is_it(flow, usable, answer).await;
+    if identity.is_null() {
+        return grant;
+    }
+    let told = make(&identity, grant.epoch);
+    for _ in 0..3 {
+        let name = grant_name(&grant.integration.namespace, &grant.integration.name);
+        let Ok(Some(held)) = flow.grants.get(&name).await else { break };
+        if held.grant.epoch != grant.epoch || held.grant.integration != grant.integration {
+            break;
+        }
+        let completed = Grant {
+            metadata: told.metadata.clone(),
+            secret_metadata: told.secret_metadata.clone(),
+            installation: told.installation.clone(),
+            ..held.grant.clone()
+        };
+        if flow.grants.replace(&held.view, &completed, &Marks::default()).await.is_ok() {
+            return completed;
+        }
+    }
+    grant
+}
+
+async fn who_is_it(flow: &Flow, usable: &Usable, answer: &TokenAnswer) -> Value {
+    let Some(endpoint) = usable.endpoints.identity.as_ref().filter(|_| usable.provider.needs_identity) else {
+        return Value::Null;
+    };
+    match verify(&flow.outbound, endpoint, &answer.access_token).await {
+        Verdict::Accepted(identity) => identity,
+        _ => Value::Null,
+    }
+}
+
+fn is_other_account(held: &Held, new: &Grant) -> bool {
+    let lives = held.view.refused.is_none() && held.grant.integration.uid == new.integration.uid;
+    let differs = match (&held.grant.installation, &new.installation) {
+        (Some(old), Some(new)) => old != new,
+        _ => false,
+    };
+    lives && differs
+}
+
+/// Keeps what is held, says so on the grant, and gives the new tokens back where that harms nothing else.
+async fn refuse_other_account(flow: &Flow, usable: &Usable, held: &Held, new: &Grant) -> Result<Grant, ExchangeError> {
+    let marks = Marks { mismatch: Some(Some(Timestamp::now())), ..Marks::default() };
+    match flow.grants.mark(&held.view, &marks).await {
+        Ok(_) => {}
+        // A refresh wrote in between; the mark is news for people and not worth more than a second try.
+        Err(error) if error.is_conflict() => {
+            if let Ok(Some(now)) = flow.grants.get(&held.view.name).await {
+                let _ = flow.grants.mark(&now.view, &marks).await;
+            }
+        }
+        Err(error) => return Err(error.into()),
+    }
+    give_back_tokens(flow, usable, new).await;
+    Err(ExchangeError::AccountMismatch)
+}
+
+/// Begins a new epoch in the place of what is held.
+async fn replace(flow: &Flow, usable: &Usable, held: &Held, grant: Grant) -> Result<Grant, StoreError> {
+    let same_life = held.grant.integration.uid == grant.integration.uid;
+    let marks = Marks {
+        intent: Some(None),
+        refused: Some(None),
+        mismatch: Some(None),
+        // The published Secret of another life is not ours to write to.
+        published: (!same_life).then_some(None),
+        handled: (!same_life).then(Handled::default),
+    };
+    flow.grants.replace(&held.view, &grant, &marks).await?;
+    // The tokens before: revoked only where that cannot end the new grant or a sibling's.
+    let harmless = held.grant.binding.revocation_effect == RevocationEffect::Token;
+    if same_life && harmless && held.view.refused.is_none() {
+        let client = (held.grant.binding.client_id == usable.credentials.client_id).then_some(&*usable.credentials);
+        if let Err(error) = revoke(&flow.outbound, &held.grant, client).await {
+            tracing::info!(error = &error as &dyn std::error::Error, "the tokens before could not be revoked");
+        }
+    }
+    Ok(grant)
+}
+
+/// Revokes tokens that are kept nowhere, where that revokes nothing else.
+async fn give_back_tokens(flow: &Flow, usable: &Usable, grant: &Grant) {
+    if grant.binding.revocation_effect != RevocationEffect::Token {
+        return;
+    }
+    if let Err(error) = revoke(&flow.outbound, grant, Some(&usable.credentials)).await {
+        tracing::info!(error = &error as &dyn std::error::Error, "tokens that are not kept could not be revoked");
+    }
+}
+
+/// Revokes and removes a grant whose integration is gone.
+async fn give_back(flow: &Flow, usable: &Usable, grant: &Grant) {
+    let name = grant_name(&grant.integration.namespace, &grant.integration.name);
+    let Ok(Some(held)) = flow.grants.get(&name).await else { return };
+    if held.grant.integration != grant.integration || held.grant.epoch != grant.epoch {
+        return;
+    }
+    let shared = flow.grants.has_siblings(&held.view).await.unwrap_or(true);
+    if !shared || grant.binding.revocation_effect == RevocationEffect::Token {
+        let revoked = revoke(&flow.outbound, &held.grant, Some(&usable.credentials)).await;
+        if let Err(error) = revoked {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a grant without integration was not revoked");
+        }
+    }
+    if let Err(error) = flow.grants.delete(&held.view).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "a grant without integration was not removed");
+    }
+}
