@@ -1,0 +1,90 @@
+//! What all reconcilers share.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio_util::task::TaskTracker;
+
+use super::events::Events;
+use super::memory::Memories;
+use crate::api::ProjectIntegration;
+use crate::flow::Flow;
+use crate::grant::store::grant_name;
+use crate::grant::{GrantStore, GrantView};
+use crate::lanes::Lanes;
+use crate::metrics::Metrics;
+use crate::provider::gate::Gates;
+use crate::provider::outbound::Outbound;
+use crate::provider::registry::Registry;
+use crate::tenancy::Tenants;
+
+/// A Secret of the operator's namespace, by its metadata.
+pub type SecretMeta = PartialObjectMeta<Secret>;
+/// An integration as the watch delivers it: one that cannot be decoded does not stop the others.
+pub type Watched = DeserializeGuard<ProjectIntegration>;
+
+/// Everything that a reconcile needs.
+pub struct Context {
+    /// For integrations, published Secrets and Events.
+    pub client: kube::Client,
+    /// The operator's namespace.
+    pub own_namespace: String,
+    /// This replica; stays the same when the process is restarted in place.
+    pub holder: String,
+    /// This run of the process.
+    pub boot: String,
+    /// Grants.
+    pub grants: GrantStore,
+    /// Grants by their metadata, as the watch delivers them.
+    pub grant_cache: Store<SecretMeta>,
+    /// Attempts by their metadata.
+    pub attempt_cache: Store<SecretMeta>,
+    /// The connect flow.
+    pub flow: Flow,
+    /// Providers.
+    pub registry: Registry,
+    /// Tenants.
+    pub tenants: Tenants,
+    /// Requests to providers.
+    pub outbound: Outbound,
+    /// Limits and breakers.
+    pub gates: Arc<Gates>,
+    /// Who comes first.
+    pub lanes: Lanes,
+    /// What is remembered.
+    pub memories: Memories,
+    /// Kubernetes Events.
+    pub events: Events,
+    /// Figures.
+    pub metrics: Metrics,
+    /// Refreshes that nothing may drop.
+    pub tasks: TaskTracker,
+}
+
+impl Context {
+    /// The grant of an integration: as the watch shows it, or as we last wrote it where that is newer.
+    pub fn grant(&self, namespace: &str, name: &str, uid: &str) -> Option<GrantView> {
+        let reference = ObjectRef::new(&grant_name(namespace, name)).within(&self.own_namespace);
+        let cached = self.grant_cache.get(&reference).and_then(|secret| {
+            GrantView::from_metadata(&secret.metadata)
+                .inspect_err(|error| tracing::error!(namespace, name, %error, "a grant cannot be read"))
+                .ok()
+        });
+        let recent = self.memories.get(uid).recent;
+        match (cached, recent) {
+            (Some(cached), Some(recent)) if recent.uid == cached.uid && !cached.at_least(&recent) => Some(recent),
+            (Some(cached), _) => {
+                self.memories.update(uid, |memory| memory.recent = None);
+                Some(cached)
+            }
+            (None, _) => None,
+        }
+    }
+
+    /// Remembers a grant as it was just written, so that a cache that lags behind does no harm.
+    pub fn wrote(&self, uid: &str, view: &GrantView) {
+        self.memories.update(uid, |memory| memory.recent = Some(view.clone()));
+    }
+}

@@ -1,0 +1,159 @@
+//! The way out: revoke by what the grant holds, then forget. Validation is skipped, so that a broken spec, a missing
+//! provider or an app that cannot be reached never blocks deletion for ever.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+
+use super::context::Context;
+use super::publish::{PublishError, withdraw};
+use super::refresh::chain;
+use crate::api::provider::RevocationEffect;
+use crate::api::{FINALIZER, ProjectIntegration, ProviderKind, Reason};
+use crate::flow::attempts::AttemptError;
+use crate::grant::plan::CLOCK_SKEW;
+use crate::grant::store::Held;
+use crate::grant::{ClientCredentials, Owner, StoreError};
+use crate::oauth::revoke::revoke;
+
+/// How long a provider is asked to revoke.
+const REVOKE_PATIENCE: Duration = Duration::from_secs(40);
+
+/// Forgetting failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FinalizeError {
+    /// The grant could not be read or removed.
+    #[error(transparent)]
+    Grant(#[from] StoreError),
+    /// The open attempts could not be removed.
+    #[error(transparent)]
+    Attempts(#[from] AttemptError),
+    /// The published Secret could not be removed.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The finalizer could not be taken off.
+    #[error("the finalizer could not be taken off")]
+    Finalizer(#[source] Box<kube::Error>),
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing is held any more.
+    Done,
+    /// A refresh may be on its way; its tokens are the ones to revoke. Look again then.
+    Wait(Duration),
+}
+
+/// Deletes: revokes, forgets, and takes the finalizer off.
+pub async fn finalize(context: &Context, integration: &ProjectIntegration) -> Result<Progress, FinalizeError> {
+    if !integration.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+        return Ok(Progress::Done);
+    }
+    if let Progress::Wait(pause) = forget(context, integration).await? {
+        return Ok(Progress::Wait(pause));
+    }
+    let finalizers: Vec<_> = integration.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
+    let patch = json!({ "metadata": {
+        "finalizers": finalizers,
+        "uid": integration.uid(),
+        "resourceVersion": integration.resource_version(),
+    }});
+    let api: Api<ProjectIntegration> =
+        Api::namespaced(context.client.clone(), &integration.namespace().unwrap_or_default());
+    match api.patch(&integration.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.is_not_found() => {}
+        // Somebody wrote in between; the watch brings the newer object.
+        Err(kube::Error::Api(status)) if status.is_conflict() => return Ok(Progress::Wait(Duration::from_secs(1))),
+        Err(source) => return Err(FinalizeError::Finalizer(Box::new(source))),
+    }
+    context.memories.forget(&integration.uid().unwrap_or_default());
+    Ok(Progress::Done)
+}
+
+/// Revokes and forgets what is held for this integration: the grant, open attempts, and the published Secret.
+pub async fn forget(context: &Context, integration: &ProjectIntegration) -> Result<Progress, FinalizeError> {
+    let namespace = integration.namespace().unwrap_or_default();
+    let owner = Owner {
+        namespace: namespace.clone(),
+        name: integration.name_any(),
+        uid: integration.uid().unwrap_or_default(),
+    };
+    // Attempts first: a callback that comes later finds nothing to consume.
+    context.flow.attempts.delete_of(&owner).await?;
+    let name = crate::grant::store::grant_name(&owner.namespace, &owner.name);
+    // Not the cache: whether a grant is there must be known for certain.
+    let Some(held) = context.grants.get(&name).await? else { return Ok(Progress::Done) };
+    if held.grant.integration != owner {
+        tracing::info!(namespace, name = owner.name, "a grant of another life is left where it is");
+        return Ok(Progress::Done);
+    }
+    if let Some(pause) = in_flight(context, &owner, &held) {
+        return Ok(Progress::Wait(pause));
+    }
+    end(context, integration, &held).await;
+    if let Some(published) = &held.view.published {
+        withdraw(&context.client, &namespace, published).await?;
+    }
+    context.grants.delete(&held.view).await?;
+    context.memories.update(&owner.uid, |memory| *memory = super::memory::Memory::default());
+    Ok(Progress::Done)
+}
+
+/// How long to wait for a refresh that may be on its way.
+fn in_flight(context: &Context, owner: &Owner, held: &Held) -> Option<Duration> {
+    let intent = held.view.intent.as_ref()?;
+    let ours = context.memories.get(&owner.uid).in_flight.as_deref() == Some(intent.attempt.as_str());
+    let dead = !ours && intent.holder == context.holder;
+    let free = intent.deadline + CLOCK_SKEW;
+    (!dead && Timestamp::now() < free).then_some(Duration::from_secs(1))
+}
+
+/// Asks the provider to revoke, unless that would end what others hold. Bounded, and its failure is told, not obeyed.
+async fn end(context: &Context, integration: &ProjectIntegration, held: &Held) {
+    let refused = held.view.refused.as_ref().is_some_and(|refusal| refusal.epoch == held.grant.epoch);
+    if refused || held.grant.binding.revocation.is_none() {
+        return;
+    }
+    // When in doubt about siblings, nothing of theirs is put at risk.
+    let shared = context.grants.has_siblings(&held.view).await.unwrap_or(true);
+    if shared && held.grant.binding.revocation_effect != RevocationEffect::Token {
+        let note = "Other integrations hold the same installation: it was forgotten here and not revoked at the provider.";
+        context.events.normal(integration, Reason::RevocationSkippedShared, "Revoke", note).await;
+        return;
+    }
+    let client = client_of(context, held).await;
+    let asked = revoke(&context.outbound, &held.grant, client.as_ref());
+    match tokio::time::timeout(REVOKE_PATIENCE, asked).await {
+        Ok(Ok(())) => {
+            context.events.normal(integration, Reason::Revoked, "Revoke", "The grant was revoked at the provider.").await;
+        }
+        Ok(Err(error)) => failed(context, integration, &chain(&error)).await,
+        Err(_) => failed(context, integration, "the provider did not answer in time").await,
+    }
+}
+
+async fn failed(context: &Context, integration: &ProjectIntegration, cause: &str) {
+    let note = format!(
+        "The grant could not be revoked at the provider ({cause}); it was forgotten here. Remove this app in the \
+         provider's own settings."
+    );
+    context.events.warning(integration, Reason::RevocationFailed, "Revoke", &note).await;
+}
+
+/// The client's credentials: those in the grant for a tenant's provider, else the cluster provider's, if it is the same.
+async fn client_of(context: &Context, held: &Held) -> Option<ClientCredentials> {
+    let binding = &held.grant.binding;
+    if binding.client.is_some() {
+        return binding.client.clone();
+    }
+    let provider =
+        context.registry.find(ProviderKind::ClusterIntegrationProvider, "", &binding.provider.name).await.ok()?;
+    let credentials = context.registry.credentials(&provider).await.ok()?;
+    let same = provider.reference.uid == binding.provider.uid && credentials.client_id == binding.client_id;
+    same.then(|| (*credentials).clone())
+}

@@ -1,0 +1,164 @@
+//! The health check: tries the access token at the provider. A check that passes asks the API server for nothing.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::context::Context;
+use super::memory::{self, Health, Verdict};
+use super::refresh::{access_token, chain};
+use super::settings::Settings;
+use super::situation::Situation;
+use crate::api::Reason;
+use crate::lanes::Lane;
+use crate::oauth::identity::{self, IdentityEndpoint};
+use crate::provider::registry::Usable;
+
+/// When the next check is due; `None` where there is nothing to check with or nothing to check.
+pub fn next_check(situation: &Situation<'_>, health: &Health, requested: bool) -> Option<Timestamp> {
+    let (settings, usable) = situation.served()?;
+    let grant = situation.grant.as_ref()?;
+    let checkable = usable.endpoints.identity.is_some() && !settings.suspend && grant.refused.is_none();
+    if !checkable || grant.intent.is_some() {
+        return None;
+    }
+    if requested {
+        return Some(Timestamp::UNIX_EPOCH);
+    }
+    let interval = SignedDuration::try_from(settings.check_interval).unwrap_or(SignedDuration::from_mins(10));
+    let due = health.checked_at.map_or(Timestamp::UNIX_EPOCH, |at| at.saturating_add(interval).unwrap_or(at));
+    Some(health.not_before.map_or(due, |earliest| due.max(earliest)))
+}
+
+/// Makes a check and remembers what came of it.
+pub async fn check(context: &Context, situation: &Situation<'_>) {
+    let Some((settings, usable)) = situation.served() else { return };
+    let (Some(grant), Some(endpoint)) = (&situation.grant, &usable.endpoints.identity) else { return };
+    let token = match access_token(context, &situation.uid, grant).await {
+        Ok(Some(token)) => token,
+        Ok(None) => return,
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "no access token to check with");
+            return;
+        }
+    };
+    let _pass = context.lanes.enter(Lane::Health, grant.summary.expires_at).await;
+    let host = endpoint.url.host_str().unwrap_or_default();
+    let admission = match context.gates.admit(&usable.provider.reference.uid, host) {
+        Ok(admission) => admission,
+        Err(busy) => {
+            let until = Timestamp::now() + SignedDuration::try_from(busy.retry_in).unwrap_or_default();
+            context.memories.update(&situation.uid, |memory| memory.health.not_before = Some(until));
+            return;
+        }
+    };
+    let verdict = identity::verify(&context.outbound, endpoint, &token).await;
+    match &verdict {
+        identity::Verdict::Accepted(_) | identity::Verdict::Rejected { .. } => admission.succeeded(),
+        identity::Verdict::Limited { retry_after } => admission.limited(*retry_after),
+        identity::Verdict::Unavailable { .. } => admission.failed(),
+    }
+    let word = judge(&verdict, usable, endpoint);
+    let now = Timestamp::now();
+    context.memories.update(&situation.uid, |memory| {
+        memory.health = after(&memory.health, settings, word, &verdict, now);
+    });
+}
+
+fn judge(verdict: &identity::Verdict, usable: &Usable, endpoint: &IdentityEndpoint) -> Verdict {
+    let app = &usable.provider.display_name;
+    let host = endpoint.url.host_str().unwrap_or_default();
+    let word = |healthy, reason, message| Verdict { healthy, reason, message };
+    match verdict {
+        identity::Verdict::Accepted(_) => {
+            word(Some(true), Reason::Verified, format!("{app} accepts the access token."))
+        }
+        identity::Verdict::Rejected { status } => word(
+            Some(false),
+            Reason::Rejected,
+            format!("{app} refuses the access token (HTTP {status} from {host}); if it stays so, connect again."),
+        ),
+        identity::Verdict::Limited { .. } => {
+            word(None, Reason::RateLimited, format!("{app} asks for fewer requests; the check is made again later."))
+        }
+        identity::Verdict::Unavailable { status: Some(status), .. } => {
+            word(Some(false), Reason::ProviderUnavailable, format!("{app} answered HTTP {status} ({host})."))
+        }
+        identity::Verdict::Unavailable { source, .. } => {
+            let cause = source.as_ref().map(|source| chain(source)).unwrap_or_default();
+            word(Some(false), Reason::ProviderUnavailable, format!("{app} could not be reached ({host}): {cause}."))
+        }
+    }
+}
+
+/// What is known after a check. A failure counts only when it has come `failureThreshold` times in a row.
+fn after(
+    before: &Health,
+    settings: &Settings,
+    word: Verdict,
+    verdict: &identity::Verdict,
+    now: Timestamp,
+) -> Health {
+    let failed = word.healthy == Some(false);
+    let failures = match word.healthy {
+        Some(true) => 0,
+        Some(false) => before.failures + 1,
+        None => before.failures,
+    };
+    let counts = !failed || failures >= settings.failure_threshold;
+    let not_before = match verdict {
+        identity::Verdict::Limited { retry_after } => retry_after
+            .and_then(|pause| SignedDuration::try_from(pause).ok())
+            .or(Some(SignedDuration::from_mins(1)))
+            .map(|pause| now + pause),
+        // Below the threshold one looks again soon, with a pause that grows.
+        _ if failed && !counts => Some(now + memory::pause(failures, memory::chance())),
+        _ => None,
+    };
+    let limited = word.healthy.is_none();
+    Health {
+        checked_at: if failed && !counts { None } else { Some(now) },
+        failures,
+        last_failed_at: if failed { Some(now) } else { before.last_failed_at },
+        verdict: if counts && !(limited && before.verdict.is_some()) { Some(word) } else { before.verdict.clone() },
+        not_before,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn settings() -> Settings {
+        Settings {
+            secret_name: None,
+            before: None,
+            check_interval: Duration::from_secs(600),
+            failure_threshold: 3,
+            suspend: false,
+        }
+    }
+
+    fn step(before: &Health, healthy: bool) -> Health {
+        let verdict = if healthy {
+            identity::Verdict::Accepted(serde_json::Value::Null)
+        } else {
+            identity::Verdict::Rejected { status: 401 }
+        };
+        let reason = if healthy { Reason::Verified } else { Reason::Rejected };
+        let word = Verdict { healthy: Some(healthy), reason, message: String::new() };
+        after(before, &settings(), word, &verdict, Timestamp::from_second(1_000).unwrap())
+    }
+
+    #[test]
+    fn three_failures_in_a_row_turn_it() {
+        let good = step(&Health::default(), true);
+        assert_eq!(good.verdict.as_ref().unwrap().healthy, Some(true));
+        let first = step(&good, false);
+        assert_eq!(first.verdict.as_ref().unwrap().healthy, Some(true));
+        assert!(first.not_before.is_some() && first.checked_at.is_none(), "looked at again soon");
+        let third = step(&step(&first, false), false);
+        assert_eq!(third.verdict.as_ref().unwrap().healthy, Some(false));
+        assert_eq!(third.failures, 3);
+        assert_eq!(step(&third, true).failures, 0);
+    }
+}

@@ -1,0 +1,126 @@
+//! What one process remembers of each integration between two reconciles. Losing it costs a request, never a grant.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::Reason;
+use crate::grant::GrantView;
+use crate::sensitive::Sensitive;
+
+/// The first pause after a failure.
+const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(1);
+/// The longest pause between two tries.
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(5);
+
+/// What is remembered of one integration.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// The grant as we last wrote it, until the watch has caught up.
+    pub recent: Option<GrantView>,
+    /// Whether a refresh is on its way from this very process.
+    pub in_flight: Option<String>,
+    /// The last refresh that failed, and when to try again.
+    pub trouble: Option<Trouble>,
+    /// What the health checks found.
+    pub health: Health,
+    /// The access token, so that a check needs no request to the API server: epoch, generation, token.
+    pub access_token: Option<(u64, u64, Sensitive)>,
+    /// When the published Secret was last looked at.
+    pub verified_at: Option<Timestamp>,
+    /// A Secret that is not ours has the name we want.
+    pub conflict: Option<String>,
+}
+
+/// A refresh that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Failures in a row.
+    pub failures: u32,
+    /// Why, in one word.
+    pub reason: Reason,
+    /// Why, in words for people.
+    pub cause: String,
+    /// When it is tried again.
+    pub retry_at: Timestamp,
+}
+
+/// What the health checks found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// When the last check was made.
+    pub checked_at: Option<Timestamp>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// When a check last failed.
+    pub last_failed_at: Option<Timestamp>,
+    /// What the last checks amount to; `None` before the first.
+    pub verdict: Option<Verdict>,
+    /// Not before this moment.
+    pub not_before: Option<Timestamp>,
+}
+
+/// What the last checks amount to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether the credential works; `None`: not known.
+    pub healthy: Option<bool>,
+    /// Why, in one word.
+    pub reason: Reason,
+    /// Why, in words for people.
+    pub message: String,
+}
+
+/// The memories of all integrations, by uid.
+#[derive(Debug, Default)]
+pub struct Memories(Mutex<HashMap<String, Memory>>);
+
+impl Memories {
+    /// A copy of what is remembered of one integration.
+    pub fn get(&self, uid: &str) -> Memory {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned().unwrap_or_default()
+    }
+
+    /// Changes what is remembered.
+    pub fn update<T>(&self, uid: &str, change: impl FnOnce(&mut Memory) -> T) -> T {
+        let mut memories = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(memories.entry(uid.to_owned()).or_default())
+    }
+
+    /// Forgets an integration that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+/// The pause after `failures` in a row: exponential, with the upper half left to chance (`chance` in 0..=1).
+pub fn pause(failures: u32, chance: f64) -> SignedDuration {
+    let full = FIRST_PAUSE.saturating_mul(1_i32.checked_shl(failures.saturating_sub(1).min(12)).unwrap_or(i32::MAX));
+    let full = full.min(LONGEST_PAUSE);
+    full / 2 + (full / 2).mul_f64(chance.clamp(0.0, 1.0))
+}
+
+/// A number between 0 and 1 that nobody can foresee.
+pub fn chance() -> f64 {
+    let bits = uuid::Uuid::new_v4().as_u128() & u128::from(u32::MAX);
+    f64::from(u32::try_from(bits).unwrap_or(0)) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_limit() {
+        assert_eq!(pause(1, 1.0), SignedDuration::from_secs(1));
+        assert_eq!(pause(3, 1.0), SignedDuration::from_secs(4));
+        assert_eq!(pause(3, 0.0), SignedDuration::from_secs(2));
+        assert_eq!(pause(40, 1.0), LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn chance_is_a_fraction() {
+        assert!((0..100).map(|_| chance()).all(|chance| (0.0..=1.0).contains(&chance)));
+    }
+}

@@ -1,0 +1,176 @@
+//! The Secret for workloads: created by POST, afterwards applied onto exactly that object.
+//!
+//! An apply onto a Secret of the same name that is not ours would merge into it and hand it to garbage collection. So
+//! the uid of the Secret stands in the grant and in every apply: the API server answers 409 when the Secret is gone and
+//! 422 when another one has taken its place.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Resource as _, ResourceExt as _};
+
+use crate::api::ProjectIntegration;
+use crate::grant::{Grant, Published};
+use crate::sensitive::Sensitive;
+
+/// Field manager of everything the controllers apply.
+pub const MANAGER: &str = "integration-operator";
+
+/// The Secret could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A Secret of that name exists and is not ours.
+    #[error(
+        "Secret {name} exists and does not belong to this integration; delete it, or set spec.secret.name to another name"
+    )]
+    Conflict {
+        /// The Secret.
+        name: String,
+    },
+    /// The API server refused, or could not be reached.
+    #[error("Secret {name} could not be written")]
+    Api {
+        /// The Secret.
+        name: String,
+        /// The client's word.
+        #[source]
+        source: Box<kube::Error>,
+    },
+}
+
+/// Writes what workloads need of `grant` into the Secret `name`; returns the object that was written.
+pub async fn publish(
+    client: &kube::Client,
+    integration: &ProjectIntegration,
+    grant: &Grant,
+    standing: Option<&Published>,
+    name: &str,
+) -> Result<Published, PublishError> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &integration.namespace().unwrap_or_default());
+    let failed = |source| PublishError::Api { name: name.to_owned(), source: Box::new(source) };
+    let mut standing = standing.filter(|published| published.name == name).cloned();
+    // Twice at most: an apply finds the Secret gone and a create follows, or a create finds our own and an apply does.
+    for _ in 0..3 {
+        if let Some(published) = standing.take() {
+            let secret = secret(integration, grant, name, Some(published.uid.clone()));
+            match api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&secret)).await {
+                Ok(_) => return Ok(published),
+                // Gone: the uid in the patch keeps the API server from creating another.
+                Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {}
+                Err(kube::Error::Api(status)) if status.code == 422 => {
+                    return Err(PublishError::Conflict { name: name.to_owned() });
+                }
+                Err(source) => return Err(failed(source)),
+            }
+        }
+        let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        match api.create(&parameters, &secret(integration, grant, name, None)).await {
+            Ok(created) => {
+                return Ok(Published { name: name.to_owned(), uid: created.uid().unwrap_or_default() });
+            }
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                let Some(found) = api.get_metadata_opt(name).await.map_err(failed)? else { continue };
+                if !is_owned(&found.metadata, integration) {
+                    return Err(PublishError::Conflict { name: name.to_owned() });
+                }
+                standing = Some(Published { name: name.to_owned(), uid: found.metadata.uid.unwrap_or_default() });
+            }
+            Err(source) => return Err(failed(source)),
+        }
+    }
+    Err(PublishError::Conflict { name: name.to_owned() })
+}
+
+/// Deletes a published Secret, if it is still the one that we wrote.
+pub async fn withdraw(client: &kube::Client, namespace: &str, published: &Published) -> Result<(), PublishError> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let parameters = DeleteParams {
+        preconditions: Some(Preconditions { uid: Some(published.uid.clone()), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    match api.delete(&published.name, &parameters).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(source) => Err(PublishError::Api { name: published.name.clone(), source: Box::new(source) }),
+    }
+}
+
+/// Whether the published Secret is there and holds what it should.
+pub async fn is_intact(
+    client: &kube::Client,
+    integration: &ProjectIntegration,
+    grant: &Grant,
+    published: &Published,
+) -> Result<bool, PublishError> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &integration.namespace().unwrap_or_default());
+    let found = api
+        .get_opt(&published.name)
+        .await
+        .map_err(|source| PublishError::Api { name: published.name.clone(), source: Box::new(source) })?;
+    Ok(found.is_some_and(|found| {
+        found.uid().as_deref() == Some(published.uid.as_str())
+            && is_owned(&found.metadata, integration)
+            && found.data.as_ref() == Some(&data(grant))
+    }))
+}
+
+fn is_owned(metadata: &ObjectMeta, integration: &ProjectIntegration) -> bool {
+    let uid = integration.metadata.uid.as_deref();
+    metadata.owner_references.iter().flatten().any(|owner| Some(owner.uid.as_str()) == uid)
+}
+
+/// The reference that lets garbage collection remove what belongs to an integration.
+pub fn owner(integration: &ProjectIntegration) -> OwnerReference {
+    OwnerReference {
+        api_version: ProjectIntegration::api_version(&()).into_owned(),
+        kind: ProjectIntegration::kind(&()).into_owned(),
+        name: integration.name_any(),
+        uid: integration.uid().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    }
+}
+
+fn secret(integration: &ProjectIntegration, grant: &Grant, name: &str, uid: Option<String>) -> Secret {
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: integration.namespace(),
+            uid,
+            owner_references: Some(vec![owner(integration)]),
+            labels: Some([("app.kubernetes.io/managed-by".to_owned(), MANAGER.to_owned())].into()),
+            ..ObjectMeta::default()
+        },
+        type_: Some("integrations.tms.dev/token".to_owned()),
+        data: Some(data(grant)),
+        ..Secret::default()
+    }
+}
+
+/// `access_token`, `token_type`, `expires_at`, and the metadata under its own names. Never the refresh token.
+fn data(grant: &Grant) -> BTreeMap<String, ByteString> {
+    let tokens = &grant.tokens;
+    let mut data = BTreeMap::new();
+    for (name, value) in &grant.metadata {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        data.insert(name.clone(), text);
+    }
+    for (name, value) in &grant.secret_metadata {
+        data.insert(name.clone(), value.expose().to_owned());
+    }
+    data.insert("access_token".to_owned(), Sensitive::expose(&tokens.access_token).to_owned());
+    data.insert("token_type".to_owned(), tokens.token_type.clone());
+    data.insert("expires_at".to_owned(), tokens.expires_at.map(|at| at.to_string()).unwrap_or_default());
+    data.retain(|name, _| is_key(name));
+    data.into_iter().map(|(name, value)| (name, ByteString(value.into_bytes()))).collect()
+}
+
+/// Whether a name can be a key of a Secret.
+fn is_key(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 253
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}

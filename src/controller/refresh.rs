@@ -1,0 +1,366 @@
+//! One refresh, by the protocol: an intent on the grant, one request, and the answer persisted before anything else.
+//!
+//! The whole of it runs in a task that neither a cancelled reconcile, nor a lost lease, nor SIGTERM can drop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::context::Context;
+use crate::api::Reason;
+use crate::api::provider::RevocationEffect;
+use crate::grant::plan::{REQUEST_TIMEOUT, SEND_WINDOW};
+use crate::grant::store::{Held, Marks};
+use crate::grant::{Grant, GrantView, Handled, Intent, Refusal, StoreError, Tokens};
+use crate::oauth::answer::{ErrorClass, TokenAnswer, TokenRefusal, expires_at};
+use crate::oauth::revoke::revoke;
+use crate::oauth::token::{TokenOutcome, TokenRequest, send};
+use crate::provider::registry::Usable;
+use crate::sensitive::Sensitive;
+
+/// What came of a refresh.
+#[derive(Debug)]
+pub enum Outcome {
+    /// New tokens are held.
+    Renewed(Box<Held>),
+    /// The grant is dead, and says so itself now.
+    Ended(Box<GrantView>),
+    /// Nothing changed; try again later.
+    Failed(Failure),
+    /// Somebody else wrote to the grant, or it is gone; look again.
+    Superseded,
+}
+
+/// Why a refresh failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// In one word.
+    pub reason: Reason,
+    /// In words for people.
+    pub cause: String,
+    /// The provider's own wish.
+    pub retry_after: Option<Duration>,
+}
+
+/// What to refresh, and why.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The integration's uid.
+    pub uid: String,
+    /// The grant as it was when this was planned.
+    pub view: GrantView,
+    /// When a request with this refresh token was first sent, if its outcome is unknown.
+    pub replay: Option<Timestamp>,
+    /// Requests that are handled by this refresh.
+    pub handled: Option<Handled>,
+}
+
+/// Carries a refresh out, in a task of its own.
+pub async fn refresh(context: &Arc<Context>, usable: &Usable, job: Job) -> Outcome {
+    let (context, usable) = (Arc::clone(context), usable.clone());
+    let uid = job.uid.clone();
+    let tasks = context.tasks.clone();
+    let task = tasks.spawn(async move {
+        let attempt = uuid::Uuid::new_v4().to_string();
+        context.memories.update(&uid, |memory| memory.in_flight = Some(attempt.clone()));
+        let outcome = Run { context: &context, usable: &usable, job: &job, attempt: &attempt }.carry_out().await;
+        context.memories.update(&uid, |memory| memory.in_flight = None);
+        match &outcome {
+            Ok(Outcome::Renewed(held)) => context.wrote(&uid, &held.view),
+            Ok(Outcome::Ended(view)) => context.wrote(&uid, view),
+            _ => {}
+        }
+        outcome
+    });
+    match task.await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) if error.is_conflict() || error.is_missing() => Outcome::Superseded,
+        Ok(Err(error)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the grant store failed during a refresh");
+            Outcome::Failed(Failure {
+                reason: Reason::StorageFailed,
+                cause: format!("the grant could not be written before the refresh: {error}"),
+                retry_after: None,
+            })
+        }
+        Err(_) => Outcome::Superseded,
+    }
+}
+
+struct Run<'a> {
+    context: &'a Context,
+    usable: &'a Usable,
+    job: &'a Job,
+    attempt: &'a str,
+}
+
+impl Run<'_> {
+    async fn carry_out(&self) -> Result<Outcome, StoreError> {
+        let endpoint = &self.usable.endpoints.token;
+        let host = endpoint.url.host_str().unwrap_or_default();
+        let admission = match self.context.gates.admit(&self.usable.provider.reference.uid, host) {
+            Ok(admission) => admission,
+            Err(busy) => {
+                return Ok(Outcome::Failed(Failure {
+                    reason: Reason::RefreshFailing,
+                    cause: "the provider is being spared after failures or limits".to_owned(),
+                    retry_after: Some(busy.retry_in),
+                }));
+            }
+        };
+        let send_by = monotonic() + SEND_WINDOW;
+        let held = self.write_intent().await?;
+        let Some(refresh_token) = held.grant.tokens.refresh_token.clone() else { return Ok(Outcome::Superseded) };
+        if held.grant.integration != self.job.view.summary.integration {
+            return Ok(Outcome::Superseded);
+        }
+        // The intent promises that the request is over by its deadline. A process that was frozen in between must not
+        // send; this clock runs while the machine is suspended.
+        if monotonic() > send_by {
+            self.drop_intent(&held.view).await;
+            return Ok(Outcome::Superseded);
+        }
+        let started = std::time::Instant::now();
+        let request = TokenRequest::Refresh { refresh_token };
+        let extra = &self.usable.client.refresh_params;
+        let outcome = send(&self.context.outbound, endpoint, &self.usable.credentials, &request, extra).await;
+        self.context.metrics.token_request(&self.usable.provider.reference.name, started.elapsed());
+        match outcome {
+            TokenOutcome::Tokens(answer) => {
+                admission.succeeded();
+                self.persist(held, &answer).await
+            }
+            TokenOutcome::Refused { refusal, retry_after } => {
+                match refusal.class {
+                    ErrorClass::Transient => admission.limited(retry_after),
+                    _ => admission.succeeded(),
+                }
+                self.refused(&held, &refusal, retry_after).await
+            }
+            TokenOutcome::NotSent(error) => {
+                admission.failed();
+                self.drop_intent(&held.view).await;
+                Ok(Outcome::Failed(Failure {
+                    reason: Reason::RefreshFailing,
+                    cause: format!("the provider could not be reached: {}", chain(&error)),
+                    retry_after: None,
+                }))
+            }
+            TokenOutcome::Ambiguous(why) => {
+                admission.failed();
+                Ok(Outcome::Failed(Failure {
+                    reason: Reason::RefreshAmbiguous,
+                    cause: format!("it is not known whether the provider carried out the refresh: {why}"),
+                    retry_after: None,
+                }))
+            }
+        }
+    }
+
+    /// Lock, write-ahead record and proof that the store takes writes, in one request whose answer is the grant.
+    async fn write_intent(&self) -> Result<Held, StoreError> {
+        let now = Timestamp::now();
+        let intent = Intent {
+            attempt: self.attempt.to_owned(),
+            epoch: self.job.view.summary.epoch,
+            boot: self.context.boot.clone(),
+            holder: self.context.holder.clone(),
+            first_sent: self.job.replay.unwrap_or(now),
+            deadline: now + SEND_WINDOW + REQUEST_TIMEOUT,
+        };
+        let marks = Marks { intent: Some(Some(intent)), ..Marks::default() };
+        match self.context.grants.mark(&self.job.view, &marks).await {
+            // The client sends a write again when its answer was lost; then our own intent is the conflict.
+            Err(error) if error.is_conflict() => match self.context.grants.get(&self.job.view.name).await? {
+                Some(held) if held.view.intent.as_ref().is_some_and(|intent| intent.attempt == self.attempt) => Ok(held),
+                _ => Err(error),
+            },
+            result => result,
+        }
+    }
+
+    /// Takes the intent back when it is certain that nothing was sent. One that carries on an older ambiguity stays.
+    async fn drop_intent(&self, view: &GrantView) {
+        if self.job.replay.is_some() {
+            return;
+        }
+        match self.context.grants.mark(view, &Marks { intent: Some(None), ..Marks::default() }).await {
+            Ok(held) => self.context.wrote(&self.job.uid, &held.view),
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "an intent could not be taken back"),
+        }
+    }
+
+    /// Writes the new tokens, without end: they exist nowhere else. Only a grant that is gone, or another's, ends it.
+    async fn persist(&self, held: Held, answer: &TokenAnswer) -> Result<Outcome, StoreError> {
+        let now = Timestamp::now();
+        let mut base = held;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let grant = self.renewed(&base.grant, answer, now);
+            let marks = Marks {
+                intent: Some(None),
+                refused: Some(None),
+                handled: self.job.handled.clone(),
+                ..Marks::default()
+            };
+            let error = match self.context.grants.replace(&base.view, &grant, &marks).await {
+                Ok(view) => return Ok(Outcome::Renewed(Box::new(Held { grant, view }))),
+                Err(error @ (StoreError::TooLarge { .. } | StoreError::Codec { .. })) => return Err(error),
+                Err(error) => error,
+            };
+            if !error.is_conflict() {
+                tracing::warn!(error = &error as &dyn std::error::Error, "storing refreshed tokens; trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+            match self.context.grants.get(&self.job.view.name).await {
+                Ok(None) => return Ok(self.dropped(&grant, "the grant is gone").await),
+                Ok(Some(now)) if now.view.summary.attempt.as_deref() == Some(self.attempt) => {
+                    return Ok(Outcome::Renewed(Box::new(now)));
+                }
+                Ok(Some(now)) if now.grant.integration != base.grant.integration || now.view.uid != base.view.uid => {
+                    return Ok(self.dropped(&grant, "the grant belongs to another life of the integration").await);
+                }
+                Ok(Some(now)) if now.grant.epoch != base.grant.epoch => {
+                    return Ok(self.dropped(&grant, "somebody authorized again in the meantime").await);
+                }
+                Ok(Some(now)) if now.grant.generation != base.grant.generation => {
+                    return Ok(self.dropped(&grant, "another replica refreshed in the meantime").await);
+                }
+                Ok(Some(now)) => base = now,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "reading a grant; trying again");
+                }
+            }
+        }
+    }
+
+    fn renewed(&self, before: &Grant, answer: &TokenAnswer, now: Timestamp) -> Grant {
+        Grant {
+            generation: before.generation + 1,
+            attempt: Some(self.attempt.to_owned()),
+            tokens: Tokens {
+                access_token: answer.access_token.clone(),
+                token_type: answer.token_type.clone(),
+                // An answer without a refresh token means that the old one stays (RFC 6749 §6).
+                refresh_token: answer.refresh_token.clone().or_else(|| before.tokens.refresh_token.clone()),
+                obtained_at: now,
+                expires_at: expires_at(answer, self.usable.client.default_lifetime, now),
+            },
+            scopes: answer.scopes.clone().unwrap_or_else(|| before.scopes.clone()),
+            ..before.clone()
+        }
+    }
+
+    /// The tokens are of no use to anybody; revoked only where that revokes nothing else.
+    async fn dropped(&self, grant: &Grant, why: &str) -> Outcome {
+        tracing::info!(grant = self.job.view.name, why, "refreshed tokens are dropped");
+        if grant.binding.revocation_effect == RevocationEffect::Token
+            && let Err(error) = revoke(&self.context.outbound, grant, Some(&self.usable.credentials)).await
+        {
+            tracing::info!(error = &error as &dyn std::error::Error, "dropped tokens could not be revoked");
+        }
+        Outcome::Superseded
+    }
+
+    async fn refused(
+        &self,
+        held: &Held,
+        refusal: &TokenRefusal,
+        retry_after: Option<Duration>,
+    ) -> Result<Outcome, StoreError> {
+        match refusal.class {
+            ErrorClass::Permanent => self.ended(held, refusal).await,
+            ErrorClass::Transient => {
+                self.drop_intent(&held.view).await;
+                Ok(Outcome::Failed(Failure {
+                    reason: Reason::RefreshFailing,
+                    cause: format!("the provider did not take the request up ({refusal})"),
+                    retry_after,
+                }))
+            }
+            ErrorClass::Configuration => {
+                self.drop_intent(&held.view).await;
+                self.context.registry.forget_credentials(&self.usable.provider);
+                Ok(Outcome::Failed(Failure {
+                    reason: Reason::ClientCredentialsInvalid,
+                    cause: format!(
+                        "the provider refuses this client, not the grant ({refusal}); check the Secret of provider {} and \
+                         its description",
+                        self.usable.provider.reference.name
+                    ),
+                    retry_after,
+                }))
+            }
+        }
+    }
+
+    /// `invalid_grant`: somebody may have refreshed in between; if nobody has, the grant is dead.
+    async fn ended(&self, held: &Held, refusal: &TokenRefusal) -> Result<Outcome, StoreError> {
+        let now = match self.context.grants.get(&self.job.view.name).await? {
+            Some(now) if now.grant.epoch == held.grant.epoch && now.grant.generation == held.grant.generation => now,
+            _ => return Ok(Outcome::Superseded),
+        };
+        let cause = match self.job.replay {
+            None => format!("the provider refused the refresh token ({refusal})"),
+            Some(first) => format!(
+                "the answer to the refresh sent at {first} was lost, and the provider has refused the refresh token since \
+                 ({refusal})"
+            ),
+        };
+        mark_ended(self.context, &now.view, &cause).await.map(|view| Outcome::Ended(Box::new(view)))
+    }
+}
+
+/// Writes onto the grant that it is dead.
+pub async fn mark_ended(context: &Context, view: &GrantView, cause: &str) -> Result<GrantView, StoreError> {
+    let refusal = Refusal {
+        epoch: view.summary.epoch,
+        at: Timestamp::now(),
+        message: format!("{cause}; connect again"),
+    };
+    let marks = Marks { intent: Some(None), refused: Some(Some(refusal)), ..Marks::default() };
+    Ok(context.grants.mark(view, &marks).await?.view)
+}
+
+/// The access token of a grant, from memory or from the store.
+pub async fn access_token(context: &Context, uid: &str, view: &GrantView) -> Result<Option<Sensitive>, StoreError> {
+    let wanted = (view.summary.epoch, view.summary.generation);
+    if let Some((epoch, generation, token)) = context.memories.get(uid).access_token
+        && (epoch, generation) == wanted
+    {
+        return Ok(Some(token));
+    }
+    let Some(held) = context.grants.get(&view.name).await? else { return Ok(None) };
+    remember_token(context, uid, &held.grant);
+    Ok(Some(held.grant.tokens.access_token))
+}
+
+/// Keeps the access token in memory for health checks.
+pub fn remember_token(context: &Context, uid: &str, grant: &Grant) {
+    let token = grant.tokens.access_token.clone();
+    context.memories.update(uid, |memory| memory.access_token = Some((grant.epoch, grant.generation, token)));
+}
+
+/// Time since the machine started, including the time it was suspended.
+fn monotonic() -> SignedDuration {
+    let time = clock_gettime(ClockId::Boottime);
+    SignedDuration::new(time.tv_sec, i32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// An error with its causes, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,77 @@
+//! What is known of an integration at the beginning of a reconcile: the input of every step after it.
+
+use kube::ResourceExt as _;
+
+use super::context::Context;
+use super::settings::{Settings, SettingsError, settings};
+use crate::api::ProjectIntegration;
+use crate::grant::GrantView;
+use crate::provider::registry::{LookupError, Usable};
+use crate::tenancy::TenantMismatch;
+
+/// What is known of an integration.
+pub struct Situation<'a> {
+    /// The resource.
+    pub integration: &'a ProjectIntegration,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Whether its tenant is served in its namespace.
+    pub tenancy: Result<(), TenantMismatch>,
+    /// What its spec means.
+    pub settings: Result<Settings, SettingsError>,
+    /// Its provider; not looked up where the tenant or the spec is wrong.
+    pub provider: Option<Result<Usable, LookupError>>,
+    /// What is held for it.
+    pub grant: Option<GrantView>,
+    /// Whether a grant lies there that was made for another life of it.
+    pub foreign: bool,
+}
+
+impl<'a> Situation<'a> {
+    /// Gathers what is known. Asks caches, and the API server only for what they do not hold.
+    pub async fn gather(context: &Context, integration: &'a ProjectIntegration) -> Self {
+        let namespace = integration.namespace().unwrap_or_default();
+        let name = integration.name_any();
+        let uid = integration.uid().unwrap_or_default();
+        let tenancy = context.tenants.check(&namespace, &integration.spec.tenant_id);
+        let settings = settings(integration);
+        let found = context.grant(&namespace, &name, &uid);
+        let foreign = found.as_ref().is_some_and(|view| view.summary.integration.uid != uid);
+        let grant = found.filter(|_| !foreign);
+        let provider = if tenancy.is_ok() && settings.is_ok() {
+            Some(Self::provider(context, integration).await)
+        } else {
+            None
+        };
+        Self { integration, namespace, name, uid, tenancy, settings, provider, grant, foreign }
+    }
+
+    /// The provider. A value of the form that the person gave when connecting lies in the grant, not in the spec, so
+    /// missing parameters are no mistake of the spec as long as there is a grant or nothing is connected yet.
+    async fn provider(context: &Context, integration: &ProjectIntegration) -> Result<Usable, LookupError> {
+        context.registry.usable(integration).await
+    }
+
+    /// The settings and the provider, where the integration is served and both can be used.
+    pub fn served(&self) -> Option<(&Settings, &Usable)> {
+        match (&self.tenancy, &self.settings, &self.provider) {
+            (Ok(()), Ok(settings), Some(Ok(usable))) => Some((settings, usable)),
+            _ => None,
+        }
+    }
+
+    /// Whether the provider is still the one that the grant was made for: object, client and origins.
+    pub fn is_bound(&self) -> bool {
+        match (&self.grant, self.served()) {
+            (Some(grant), Some((_, usable))) => {
+                let binding = usable.endpoints.binding(&usable.provider, &usable.client, &usable.credentials);
+                binding.digest() == grant.summary.binding
+            }
+            _ => true,
+        }
+    }
+}
