@@ -116,26 +116,30 @@ impl Future for Entering {
             (this.lane, this.deadline, queue.arrivals)
         });
         let first = queue.waiting.first_key_value().is_none_or(|(first, _)| place <= *first);
+        // A waker may be the last to hold its task, and a task may hold a pass: it is dropped only after the lock.
+        let _waker;
         if first && queue.free > 0 {
-            queue.waiting.remove(&place);
+            _waker = queue.waiting.remove(&place);
             queue.free -= 1;
-            this.place = None;
             queue.call_next();
             drop(queue);
+            this.place = None;
             return Poll::Ready(Pass { queue: Arc::clone(&this.queue) });
         }
-        queue.waiting.insert(place, context.waker().clone());
+        _waker = queue.waiting.insert(place, context.waker().clone());
+        drop(queue);
         Poll::Pending
     }
 }
 
 impl Drop for Entering {
     fn drop(&mut self) {
-        if let Some(place) = self.place {
-            let mut queue = lock(&self.queue);
-            queue.waiting.remove(&place);
-            queue.call_next();
-        }
+        let Some(place) = self.place else { return };
+        let mut queue = lock(&self.queue);
+        let waker = queue.waiting.remove(&place);
+        queue.call_next();
+        drop(queue);
+        drop(waker);
     }
 }
 
@@ -143,3 +147,6 @@ impl Drop for Entering {
 fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,10 @@
-//! Endpoints of an issuer, from its own metadata (RFC 8414, and OpenID Connect Discovery 1.0).
+//! Endpoints of an issuer, from its own metadata (RFC 8414, and `OpenID` Connect Discovery 1.0).
 //!
 //! Takes an issuer, gives its endpoints, each of which has passed the check of [`Outbound::check_url`]. Sends one request, or two.
 
 use std::{sync::Arc, time::Duration};
 
-use http::{
-    HeaderMap, HeaderValue, Method, StatusCode,
-    header::ACCEPT,
-};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header::ACCEPT};
 use ipnet::IpNet;
 use serde::Deserialize;
 use thiserror::Error;
@@ -35,7 +32,7 @@ pub struct ServerMetadata {
     /// Introspection endpoint (RFC 7662).
     #[serde(default)]
     pub introspection_endpoint: Option<Url>,
-    /// `UserInfo` endpoint (OpenID Connect Core §5.3).
+    /// `UserInfo` endpoint (`OpenID` Connect Core §5.3).
     #[serde(default)]
     pub userinfo_endpoint: Option<Url>,
     /// Whether redirects back carry `iss` (RFC 9207 §3).
@@ -110,8 +107,12 @@ pub enum DiscoveryError {
 }
 
 /// Fetches the metadata of an issuer: `/.well-known/oauth-authorization-server` before the issuer's path (RFC 8414 §3.1), and where there is none,
-/// `/.well-known/openid-configuration` after it (OpenID Connect Discovery §4).
-pub async fn discover(outbound: &Outbound, issuer: &Url, private: Arc<[IpNet]>) -> Result<ServerMetadata, DiscoveryError> {
+/// `/.well-known/openid-configuration` after it (`OpenID` Connect Discovery §4).
+pub async fn discover(
+    outbound: &Outbound,
+    issuer: &Url,
+    private: Arc<[IpNet]>,
+) -> Result<ServerMetadata, DiscoveryError> {
     if issuer.query().is_some() || issuer.fragment().is_some() {
         return Err(DiscoveryError::Issuer);
     }
@@ -127,11 +128,13 @@ pub async fn discover(outbound: &Outbound, issuer: &Url, private: Arc<[IpNet]>) 
 /// The two addresses of an issuer's metadata.
 fn well_known(issuer: &Url) -> [Url; 2] {
     let path = issuer.path().trim_end_matches('/');
-    [format!("/.well-known/oauth-authorization-server{path}"), format!("{path}/.well-known/openid-configuration")].map(|path| {
-        let mut url = issuer.clone();
-        url.set_path(&path);
-        url
-    })
+    [format!("/.well-known/oauth-authorization-server{path}"), format!("{path}/.well-known/openid-configuration")].map(
+        |path| {
+            let mut url = issuer.clone();
+            url.set_path(&path);
+            url
+        },
+    )
 }
 
 /// One document; none where the server has none there. Servers that know no such path answer in many ways below 500.
@@ -158,7 +161,13 @@ fn looks_like_json(body: &[u8]) -> bool {
 }
 
 /// Reads a document and checks whose it is and where it leads.
-fn accept(outbound: &Outbound, issuer: &Url, url: Url, body: &[u8], private: &[IpNet]) -> Result<ServerMetadata, DiscoveryError> {
+fn accept(
+    outbound: &Outbound,
+    issuer: &Url,
+    url: Url,
+    body: &[u8],
+    private: &[IpNet],
+) -> Result<ServerMetadata, DiscoveryError> {
     let metadata: ServerMetadata = match serde_json::from_slice(body) {
         Ok(metadata) => metadata,
         Err(source) => return Err(DiscoveryError::Read { url, source }),
@@ -192,3 +201,6 @@ impl ServerMetadata {
         .filter_map(|(name, url)| Some((name, url.as_ref()?)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,7 +64,9 @@ pub enum ExpressionError {
     #[error("the expression has more than {MOST_OPERATORS} operators")]
     TooComplex,
     /// More than one macro, or one over something else than a variable or a field of one.
-    #[error("an expression has at most one of all, exists, exists_one, filter and map, and that over a variable or a field of one")]
+    #[error(
+        "an expression has at most one of all, exists, exists_one, filter and map, and that over a variable or a field of one"
+    )]
     Macro,
     /// Not CEL.
     #[error("the expression is wrong at line {line}, column {column}: {message}")]
@@ -136,7 +138,12 @@ impl Variables {
     /// Each with its name in expressions.
     fn named(&self) -> [(&'static str, &Value); 4] {
         let [response, identity, integration, parameters] = VARIABLES;
-        [(response, &self.response), (identity, &self.identity), (integration, &self.integration), (parameters, &self.parameters)]
+        [
+            (response, &self.response),
+            (identity, &self.identity),
+            (integration, &self.integration),
+            (parameters, &self.parameters),
+        ]
     }
 }
 
@@ -167,7 +174,8 @@ impl Expression {
     /// The result over these variables; `null` where a key is missing on the way.
     pub fn evaluate(&self, variables: &Variables) -> Result<Value, EvaluateError> {
         bounds::check_input(variables.named().map(|(_, value)| value), self.cost)?;
-        let result = catch_unwind(AssertUnwindSafe(|| self.execute(variables))).map_err(|_| EvaluateError::Panicked)??;
+        let result =
+            catch_unwind(AssertUnwindSafe(|| self.execute(variables))).map_err(|_| EvaluateError::Panicked)??;
         if bounds::json_bytes(&result) > LARGEST_RESULT {
             return Err(EvaluateError::ResultTooLarge);
         }
@@ -210,7 +218,9 @@ fn to_cel(value: &Value) -> cel::Value {
         },
         Value::String(text) => text.as_str().into(),
         Value::Array(elements) => elements.iter().map(to_cel).collect::<Vec<_>>().into(),
-        Value::Object(entries) => entries.iter().map(|(key, value)| (key.as_str(), to_cel(value))).collect::<HashMap<_, _>>().into(),
+        Value::Object(entries) => {
+            entries.iter().map(|(key, value)| (key.as_str(), to_cel(value))).collect::<HashMap<_, _>>().into()
+        }
     }
 }
 
@@ -219,7 +229,8 @@ fn is_absence(error: &ExecutionError) -> bool {
     match error {
         ExecutionError::NoSuchKey(_) | ExecutionError::IndexOutOfBounds(_) => true,
         ExecutionError::NoSuchOverload(overload) => {
-            matches!(overload.function(), "_._" | "_[_]") && overload.argument_types().first().is_some_and(|of| of == "null_type")
+            matches!(overload.function(), "_._" | "_[_]")
+                && overload.argument_types().first().is_some_and(|of| of == "null_type")
         }
         _ => false,
     }
@@ -228,10 +239,16 @@ fn is_absence(error: &ExecutionError) -> bool {
 /// The kind of a mistake, without the values, which may be private.
 fn kind(error: &ExecutionError) -> &'static str {
     match error {
-        ExecutionError::NoSuchOverload(_) | ExecutionError::UnsupportedBinaryOperator(..) => "an operator or function does not take these types",
+        ExecutionError::NoSuchOverload(_) | ExecutionError::UnsupportedBinaryOperator(..) => {
+            "an operator or function does not take these types"
+        }
         ExecutionError::UndeclaredReference(_) => "it calls a function that does not exist",
-        ExecutionError::InvalidArgumentCount { .. } | ExecutionError::MissingArgumentOrTarget => "a function has the wrong number of arguments",
-        ExecutionError::UnexpectedType { .. } | ExecutionError::UnsupportedTargetType { .. } => "a value has the wrong type",
+        ExecutionError::InvalidArgumentCount { .. } | ExecutionError::MissingArgumentOrTarget => {
+            "a function has the wrong number of arguments"
+        }
+        ExecutionError::UnexpectedType { .. } | ExecutionError::UnsupportedTargetType { .. } => {
+            "a value has the wrong type"
+        }
         ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "it divides by zero",
         ExecutionError::Overflow(..) => "a number is too large",
         ExecutionError::ValuesNotComparable(..) => "two values cannot be compared",
@@ -247,7 +264,9 @@ fn unknown_variable(program: &Program) -> Option<String> {
 /// The first of the parser's errors.
 fn parse_error(errors: &ParseErrors) -> ExpressionError {
     let first = errors.errors.first();
-    let number = |part: fn((isize, isize)) -> isize| first.and_then(|error| usize::try_from(part(error.pos)).ok()).unwrap_or_default();
+    let number = |part: fn((isize, isize)) -> isize| {
+        first.and_then(|error| usize::try_from(part(error.pos)).ok()).unwrap_or_default()
+    };
     ExpressionError::Parse {
         line: number(|(line, _)| line),
         column: number(|(_, column)| column),

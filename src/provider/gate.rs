@@ -24,6 +24,9 @@ use tokio::time::Instant;
 
 use breaker::Breaker;
 
+/// How often unused gates are looked for, at most.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
+
 /// Settings of all gates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GateOptions {
@@ -51,8 +54,8 @@ impl Default for GateOptions {
             burst: NonZeroU32::MIN.saturating_add(19),
             failures: 5,
             open_for: Duration::from_secs(30),
-            open_at_most: Duration::from_secs(300),
-            forget_after: Duration::from_secs(3600),
+            open_at_most: Duration::from_mins(5),
+            forget_after: Duration::from_hours(1),
             kept: 10_000,
         }
     }
@@ -122,11 +125,15 @@ impl Gates {
         let now = Instant::now();
         let key = (provider_uid.to_owned(), host.to_ascii_lowercase());
         let mut table = self.inner.lock();
-        table.forget(&self.inner.options, now);
+        if !table.gates.contains_key(&key) {
+            table.make_room(&self.inner.options, now);
+        }
         let gate = table.gates.entry(key.clone()).or_insert_with(|| self.inner.gate(now));
         gate.used = now;
         gate.breaker.check(now)?;
-        gate.limiter.check().map_err(|until| Busy { retry_in: until.wait_time_from(self.inner.clock.now()), why: Why::Limited })?;
+        gate.limiter
+            .check()
+            .map_err(|until| Busy { retry_in: until.wait_time_from(self.inner.clock.now()), why: Why::Limited })?;
         let ticket = gate.breaker.enter(now);
         drop(table);
         Ok(Admission { inner: Arc::clone(&self.inner), key, ticket: Some(ticket) })
@@ -150,21 +157,27 @@ impl Inner {
 
     fn gate(&self, now: Instant) -> Gate {
         let quota = Quota::per_second(self.options.per_second).allow_burst(self.options.burst);
-        Gate { limiter: RateLimiter::direct_with_clock(quota, self.clock.clone()), breaker: Breaker::new(&self.options), used: now }
+        Gate {
+            limiter: RateLimiter::direct_with_clock(quota, self.clock.clone()),
+            breaker: Breaker::new(&self.options),
+            used: now,
+        }
     }
 }
 
 impl Table {
-    /// Forgets gates that nobody used for long, looking through them once a minute, or when there are too many.
-    fn forget(&mut self, options: &GateOptions, now: Instant) {
+    /// Before a gate is added: forgets those that nobody used for long, looking through them once a minute or when there are too many,
+    /// and the one unused longest where there are too many still.
+    fn make_room(&mut self, options: &GateOptions, now: Instant) {
         let full = self.gates.len() >= options.kept.max(1);
-        if !full && now.duration_since(self.swept) < Duration::from_secs(60) {
+        if !full && now.duration_since(self.swept) < SWEEP_EVERY {
             return;
         }
         self.swept = now;
         self.gates.retain(|_, gate| now.duration_since(gate.used) < options.forget_after);
+        let oldest = self.gates.iter().min_by_key(|(_, gate)| gate.used).map(|(key, _)| key.clone());
         if self.gates.len() >= options.kept.max(1)
-            && let Some(oldest) = self.gates.iter().min_by_key(|(_, gate)| gate.used).map(|(key, _)| key.clone())
+            && let Some(oldest) = oldest
         {
             self.gates.remove(&oldest);
         }
@@ -188,12 +201,12 @@ impl fmt::Debug for Admission {
 impl Admission {
     /// The provider answered, be it with a refusal: the host works.
     pub fn succeeded(mut self) {
-        self.tell(|breaker, ticket, now| breaker.succeeded(ticket, now));
+        self.tell(|breaker, ticket, _| breaker.succeeded(ticket));
     }
 
     /// No answer, or a 5xx.
     pub fn failed(mut self) {
-        self.tell(|breaker, ticket, now| breaker.failed(ticket, now));
+        self.tell(Breaker::failed);
     }
 
     /// 429 or its like: the gate of this host closes until then, for 1 s where the provider does not say how long.
@@ -213,7 +226,7 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.tell(|breaker, ticket, _| breaker.silent(ticket));
+        self.tell(Breaker::silent);
     }
 }
 

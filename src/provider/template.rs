@@ -128,7 +128,9 @@ impl UrlTemplate {
             return Ok(());
         }
         let suffix = self.suffix();
-        let fixed = suffix.strip_prefix('.').is_some_and(|rest| rest.split('.').count() >= 2 && rest.split('.').all(|label| !label.is_empty()));
+        let fixed = suffix
+            .strip_prefix('.')
+            .is_some_and(|rest| rest.split('.').count() >= 2 && rest.split('.').all(|label| !label.is_empty()));
         if fixed { Ok(()) } else { Err(TemplateError::OpenHost) }
     }
 
@@ -144,7 +146,9 @@ impl UrlTemplate {
         let host = url.host_str().unwrap_or_default();
         let labels = |host: &str| host.split('.').count();
         let same_host = if probe.host_str().unwrap_or_default().contains(PROBE) {
-            matches!(url.host(), Some(Host::Domain(_))) && host.ends_with(self.suffix()) && host.len() > self.suffix().len()
+            matches!(url.host(), Some(Host::Domain(_)))
+                && host.ends_with(self.suffix())
+                && host.len() > self.suffix().len()
         } else {
             url.host() == probe.host()
         };
@@ -186,7 +190,8 @@ fn split(source: &str) -> Result<Vec<Piece>, TemplateError> {
 
 /// A parameter's name: letters, digits, `_` and `-`.
 fn is_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 /// Which part of the URL follows this beginning.
@@ -203,7 +208,10 @@ fn place(before: &str) -> Result<Place, TemplateError> {
 }
 
 /// Puts the pieces together again.
-fn join(pieces: &[Piece], value: impl Fn(&str, Place) -> Result<String, TemplateError>) -> Result<String, TemplateError> {
+fn join(
+    pieces: &[Piece],
+    value: impl Fn(&str, Place) -> Result<String, TemplateError>,
+) -> Result<String, TemplateError> {
     let mut joined = String::new();
     for piece in pieces {
         match piece {

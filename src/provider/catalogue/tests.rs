@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    api::provider::{OAuth2, Pkce, RefreshProfile, Rotation},
+    api::provider::{IdentityMethod, OAuth2, Pkce, RefreshProfile, Revocation, Rotation},
     provider::{
         expression::{Expression, Variables, without_tokens},
         template::UrlTemplate,
@@ -19,11 +19,16 @@ fn expressions(spec: &ProviderSpec) -> Vec<String> {
 
 fn urls(spec: &ProviderSpec) -> Vec<String> {
     let oauth2 = spec.oauth2.clone().unwrap_or_default();
-    [oauth2.authorization_url, oauth2.token_url, oauth2.revocation_url, oauth2.revocation.map(|revocation| revocation.url)]
-        .into_iter()
-        .flatten()
-        .chain(spec.identity.clone().map(|identity| identity.url))
-        .collect()
+    [
+        oauth2.authorization_url,
+        oauth2.token_url,
+        oauth2.revocation_url,
+        oauth2.revocation.map(|revocation| revocation.url),
+    ]
+    .into_iter()
+    .flatten()
+    .chain(spec.identity.clone().map(|identity| identity.url))
+    .collect()
 }
 
 #[test]
@@ -54,7 +59,8 @@ fn every_expression_compiles_and_every_url_is_https() {
 }
 
 fn evaluate(source: &str, response: &Value, identity: &Value) -> Option<Value> {
-    let variables = Variables { response: without_tokens(response), identity: identity.clone(), ..Variables::default() };
+    let variables =
+        Variables { response: without_tokens(response), identity: identity.clone(), ..Variables::default() };
     Expression::compile(source).ok()?.evaluate(&variables).ok()
 }
 
@@ -62,7 +68,14 @@ fn metadata(name: &str, response: &Value, identity: &Value) -> (Option<Value>, B
     let spec = preset(name).unwrap_or_default();
     let grant = spec.oauth2.and_then(|oauth2| evaluate(&oauth2.grant_identity?, response, identity));
     let values = spec.metadata.into_iter().chain(spec.secret_metadata);
-    (grant, values.filter_map(|(key, source)| Some((key, evaluate(&source, response, identity).filter(|value| !value.is_null())?))).collect())
+    (
+        grant,
+        values
+            .filter_map(|(key, source)| {
+                Some((key, evaluate(&source, response, identity).filter(|value| !value.is_null())?))
+            })
+            .collect(),
+    )
 }
 
 #[test]
@@ -85,21 +98,32 @@ fn slack_answers_are_understood() {
     let (grant, values) = metadata("slack", &organization, &Value::Null);
     assert_eq!(grant, Some(json!("E0")));
     assert_eq!(values.get("enterpriseName"), Some(&json!("Acme Group")));
-    assert_eq!(evaluate("identity.ok == true", &Value::Null, &json!({"ok": false, "error": "invalid_auth"})), Some(json!(false)));
+    assert_eq!(
+        evaluate("identity.ok == true", &Value::Null, &json!({"ok": false, "error": "invalid_auth"})),
+        Some(json!(false))
+    );
 }
 
 #[test]
 fn discord_and_github_answers_are_understood() {
     let response = json!({"access_token": "a", "scope": "bot identify guilds", "guild": {"id": "41771983423143937", "name": "Server"}});
-    let (grant, values) = metadata("discord", &response, &json!({"application": {"id": "1"}, "user": {"id": "2", "username": "ann"}}));
+    let (grant, values) =
+        metadata("discord", &response, &json!({"application": {"id": "1"}, "user": {"id": "2", "username": "ann"}}));
     assert_eq!(grant, Some(json!("41771983423143937")));
-    assert_eq!(serde_json::to_value(values).ok(), Some(json!({
-        "guildId": "41771983423143937", "guildName": "Server", "applicationId": "1", "userId": "2", "username": "ann",
-    })));
+    assert_eq!(
+        serde_json::to_value(values).ok(),
+        Some(json!({
+            "guildId": "41771983423143937", "guildName": "Server", "applicationId": "1", "userId": "2", "username": "ann",
+        }))
+    );
 
-    let (grant, values) = metadata("github", &json!({"scope": "repo,gist"}), &json!({"id": 583_231, "login": "octocat", "name": null}));
+    let (grant, values) =
+        metadata("github", &json!({"scope": "repo,gist"}), &json!({"id": 583_231, "login": "octocat", "name": null}));
     assert_eq!(grant, Some(json!("583231")));
-    assert_eq!(serde_json::to_value(values).ok(), Some(json!({"id": 583_231, "login": "octocat", "scopes": "repo,gist"})));
+    assert_eq!(
+        serde_json::to_value(values).ok(),
+        Some(json!({"id": 583_231, "login": "octocat", "scopes": "repo,gist"}))
+    );
 }
 
 #[test]
@@ -128,6 +152,27 @@ fn the_object_goes_over_its_preset() {
     assert_eq!(merged.metadata.get("workspaceId").map(String::as_str), Some("response.x"));
     assert_eq!(merged.metadata.get("appId").map(String::as_str), Some("response.app_id"));
     assert_eq!(merged.identity, preset("slack").unwrap_or_default().identity);
+}
+
+#[test]
+fn every_url_can_be_moved_alone() {
+    let moved = |preset: &str| -> ProviderSpec {
+        let spec = json!({
+            "preset": preset,
+            "oauth2": {"revocation": {"url": "http://127.0.0.1:9/revoke"}},
+            "identity": {"url": "http://127.0.0.1:9/me"},
+        });
+        let spec = serde_json::from_value(spec).unwrap_or_default();
+        with_preset(&spec).unwrap_or_default()
+    };
+    let slack = moved("slack");
+    let identity = slack.identity.unwrap_or_default();
+    assert_eq!(identity.url, "http://127.0.0.1:9/me");
+    assert_eq!(identity.method, IdentityMethod::Post);
+    assert_eq!(identity.success.as_deref(), Some("identity.ok == true"));
+    let revocation = moved("github").oauth2.and_then(|oauth2| oauth2.revocation).unwrap_or_default();
+    let original = preset("github").and_then(|spec| spec.oauth2?.revocation).unwrap_or_default();
+    assert_eq!(revocation, Revocation { url: "http://127.0.0.1:9/revoke".to_owned(), ..original });
 }
 
 #[test]

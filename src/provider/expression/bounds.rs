@@ -8,7 +8,10 @@ use cel::{
 };
 use serde_json::Value;
 
-use super::{DEEPEST_INPUT, DEEPEST_SOURCE, EvaluateError, ExpressionError, LARGEST_INPUT, LONGEST_SOURCE, MOST_OPERATORS, MOST_WORK};
+use super::{
+    DEEPEST_INPUT, DEEPEST_SOURCE, EvaluateError, ExpressionError, LARGEST_INPUT, LONGEST_SOURCE, MOST_OPERATORS,
+    MOST_WORK,
+};
 
 /// What evaluating an expression costs, as far as the expression alone shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +91,8 @@ fn is_path(node: &IdedExpr) -> bool {
         Expr::Ident(_) => true,
         Expr::Select(select) => is_path(&select.operand),
         Expr::Call(call) if call.func_name == "_[_]" => {
-            call.args.first().is_some_and(is_path) && call.args.iter().skip(1).all(|index| matches!(index.expr, Expr::Literal(_)))
+            call.args.first().is_some_and(is_path)
+                && call.args.iter().skip(1).all(|index| matches!(index.expr, Expr::Literal(_)))
         }
         _ => false,
     }
@@ -110,7 +114,9 @@ fn visit<'tree>(root: &'tree IdedExpr, seen: &mut impl FnMut(&'tree IdedExpr, us
 fn parts(node: &Expr) -> Vec<&IdedExpr> {
     match node {
         Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
-        Expr::Comprehension(inner) => vec![&inner.iter_range, &inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result],
+        Expr::Comprehension(inner) => {
+            vec![&inner.iter_range, &inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result]
+        }
         Expr::List(list) => list.elements.iter().collect(),
         Expr::Map(map) => map.entries.iter().flat_map(|entry| entry_nodes(&entry.expr)).collect(),
         Expr::Struct(built) => built.entries.iter().flat_map(|entry| entry_nodes(&entry.expr)).collect(),
@@ -128,7 +134,10 @@ fn entry_nodes(entry: &EntryExpr) -> impl Iterator<Item = &IdedExpr> {
 }
 
 /// Size and depth of the variables, and the work that the expression would have with them.
-pub(super) fn check_input<'value>(values: impl IntoIterator<Item = &'value Value>, cost: Cost) -> Result<(), EvaluateError> {
+pub(super) fn check_input<'value>(
+    values: impl IntoIterator<Item = &'value Value>,
+    cost: Cost,
+) -> Result<(), EvaluateError> {
     let mut size = Size::default();
     for value in values {
         size.add(value)?;

@@ -5,16 +5,18 @@
 use serde_json::Value;
 
 /// Keys whose values are secrets wherever they stand, compared without case, `_` and `-`.
-const SECRET_KEYS: [&str; 9] =
-    ["accesstoken", "refreshtoken", "idtoken", "clientsecret", "clientassertion", "apikey", "password", "secret", "code"];
+const SECRET_KEYS: [&str; 4] = ["clientassertion", "apikey", "password", "privatekey"];
+
+/// Ends of keys whose values are secrets, compared alike.
+const SECRET_ENDINGS: [&str; 2] = ["token", "secret"];
 
 /// Shorter secrets are not looked for: they would be found in everything.
 const SHORTEST_SECRET: usize = 8;
 
 /// A copy without tokens, at any depth.
 ///
-/// Removed are `access_token`, `refresh_token`, `id_token`, `client_secret`, `client_assertion`, `api_key`, `password`, `secret` and `code`, and every
-/// key that ends in `token`, such as `token`, `bot_token` or `registrationAccessToken`, in whatever spelling of case, `_` and `-`.
+/// Removed is every key that ends in `token` or `secret`, such as `access_token`, `refresh_token`, `id_token`, `token`, `registrationAccessToken` or
+/// `client_secret`, and `client_assertion`, `api_key`, `password` and `private_key`, in whatever spelling of case, `_` and `-`.
 /// A key such as `token_type` stays.
 pub fn without_tokens(value: &Value) -> Value {
     match value {
@@ -30,7 +32,7 @@ pub fn without_tokens(value: &Value) -> Value {
 /// Whether what stands under this key is a secret.
 fn is_secret_key(key: &str) -> bool {
     let key: String = key.chars().filter(|letter| !matches!(letter, '_' | '-')).flat_map(char::to_lowercase).collect();
-    key.ends_with("token") || SECRET_KEYS.contains(&key.as_str())
+    SECRET_ENDINGS.iter().any(|ending| key.ends_with(ending)) || SECRET_KEYS.contains(&key.as_str())
 }
 
 /// Whether one of these secrets is part of a string or a key of the value, or of its strings put together one after another.
@@ -80,7 +82,11 @@ mod tests {
     fn secrets_are_found() {
         let secrets = ["xoxb-1234567", "short"];
         for value in [
-            json!("xoxb-1234567"), json!("Bearer xoxb-1234567."), json!({"a": [1, {"xoxb-1234567": 2}]}), json!(["xoxb-1", "234567"]), json!([["xoxb"], {"-123": "4567"}]),
+            json!("xoxb-1234567"),
+            json!("Bearer xoxb-1234567."),
+            json!({"a": [1, {"xoxb-1234567": 2}]}),
+            json!(["xoxb-1", "234567"]),
+            json!([["xoxb"], {"-123": "4567"}]),
         ] {
             assert!(contains_secret(&value, &secrets), "{value}");
         }

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 /// IPv4 networks never connected to unless a provider opens them.
 const CLOSED_V4: [(Ipv4Addr, u8); 15] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(127, 0, 0, 0), 8),
@@ -31,14 +31,14 @@ const CLOSED_V4: [(Ipv4Addr, u8); 15] = [
 
 /// IPv4 networks that no provider can open: this host, its link, and what lives there.
 const SEALED_V4: [(Ipv4Addr, u8); 5] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(127, 0, 0, 0), 8),
     (Ipv4Addr::new(168, 63, 129, 16), 32),
     (Ipv4Addr::new(169, 254, 0, 0), 16),
     (Ipv4Addr::new(224, 0, 0, 0), 3),
 ];
 
-/// IPv6 networks inside global unicast (2000::/3) that are not the Internet.
+/// IPv6 networks inside global unicast (`2000::/3`) that are not the Internet.
 const CLOSED_V6: [(Ipv6Addr, u8); 3] = [
     // Protocol assignments, Teredo among them.
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
@@ -72,7 +72,11 @@ fn is_sealed(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => SEALED_V4.iter().any(|&(network, length)| in_v4(v4, network, length)),
         IpAddr::V6(v6) => {
-            v6.is_unspecified() || v6.is_loopback() || v6.is_multicast() || v6.is_unicast_link_local() || is_metadata_v6(v6)
+            v6.is_unspecified()
+                || v6.is_loopback()
+                || v6.is_multicast()
+                || v6.is_unicast_link_local()
+                || is_metadata_v6(v6)
         }
     }
 }
@@ -90,7 +94,8 @@ fn is_global(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !CLOSED_V4.iter().any(|&(network, length)| in_v4(v4, network, length)),
         IpAddr::V6(v6) => {
-            v6.segments()[0] & 0xe000 == 0x2000 && !CLOSED_V6.iter().any(|&(network, length)| in_v6(v6, network, length))
+            v6.segments()[0] & 0xe000 == 0x2000
+                && !CLOSED_V6.iter().any(|&(network, length)| in_v6(v6, network, length))
         }
     }
 }
@@ -98,16 +103,18 @@ fn is_global(address: IpAddr) -> bool {
 /// The IPv4 address that an IPv6 address stands for, in any of the ways there are.
 fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(v6) = address else { return None };
-    let [a, b, c, d, e, f, g, h] = v6.segments();
-    let pair = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
-    match (a, b, c, d, e, f) {
-        // Mapped, translated (RFC 2765), the well-known NAT64 prefix, and compatible addresses, `::1` and `::` excepted.
-        (0, 0, 0, 0, 0, 0xffff) | (0, 0, 0, 0, 0xffff, 0) | (0x64, 0xff9b, 0, 0, 0, 0) => Some(pair(g, h)),
-        (0, 0, 0, 0, 0, 0) if (g, h) != (0, 0) && (g, h) != (0, 1) => Some(pair(g, h)),
+    let pair = |high: u16, low: u16| Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
+    match v6.segments() {
+        // This host and nowhere, which are no compatible addresses.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
+        // Compatible and mapped, translated (RFC 2765), and NAT64 by the well-known prefix.
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
         // 6to4.
-        (0x2002, ..) => Some(pair(b, c)),
-        // ISATAP.
-        (_, _, _, _, 0 | 0x200, 0x5efe) => Some(pair(g, h)),
+        | [0x2002, high, low, ..]
+        // ISATAP (RFC 5214).
+        | [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => pair(high, low),
         _ => None,
     }
 }
@@ -139,8 +146,19 @@ mod tests {
     #[test]
     fn public_addresses_are_permitted() {
         for text in [
-            "1.1.1.1", "8.8.8.8", "100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1", "168.63.129.17", "192.167.1.1",
-            "2606:4700::1111", "2a00:1450::1", "64:ff9b::101:101", "::ffff:1.1.1.1", "2002:101:101::1",
+            "1.1.1.1",
+            "8.8.8.8",
+            "100.63.255.255",
+            "100.128.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "168.63.129.17",
+            "192.167.1.1",
+            "2606:4700::1111",
+            "2a00:1450::1",
+            "64:ff9b::101:101",
+            "::ffff:1.1.1.1",
+            "2002:101:101::1",
         ] {
             assert!(permitted(address(text), &[], &[]), "{text}");
         }
@@ -149,12 +167,53 @@ mod tests {
     #[test]
     fn everything_else_is_refused() {
         for text in [
-            "0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.127.255.255", "127.0.0.1", "127.255.255.254", "168.63.129.16",
-            "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1",
-            "198.19.255.255", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255",
-            "::", "::1", "::2", "::127.0.0.1", "::ffff:169.254.169.254", "::ffff:0:10.0.0.1", "64:ff9b::a9fe:a9fe", "64:ff9b::7f00:1",
-            "64:ff9b:1::1", "64:ff9b:1::101:101", "2002:a9fe:a9fe::1", "2002:7f00:1::", "2001::1", "2001:db8::1", "3fff::1", "100::1",
-            "fc00::1", "fd00:ec2::254", "fe80::1", "fec0::1", "ff02::1", "4000::1", "5f00::1", "2a00:1450::5efe:10.0.0.1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "100.64.0.1",
+            "100.127.255.255",
+            "127.0.0.1",
+            "127.255.255.254",
+            "168.63.129.16",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "239.1.1.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::2",
+            "::127.0.0.1",
+            "::ffff:169.254.169.254",
+            "::ffff:0:10.0.0.1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "64:ff9b:1::101:101",
+            "2002:a9fe:a9fe::1",
+            "2002:7f00:1::",
+            "2001::1",
+            "2001:db8::1",
+            "3fff::1",
+            "100::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "4000::1",
+            "5f00::1",
+            "2a00:1450::5efe:10.0.0.1",
         ] {
             assert!(!permitted(address(text), &[], &[]), "{text}");
         }
@@ -174,7 +233,19 @@ mod tests {
     #[test]
     fn nobody_opens_this_host_or_its_link() {
         let opened = networks(&["0.0.0.0/0", "::/0"]);
-        for text in ["127.0.0.1", "::1", "0.0.0.0", "::", "169.254.169.254", "::ffff:127.0.0.1", "64:ff9b::a9fe:a9fe", "fe80::1", "ff02::1", "168.63.129.16", "fd00:ec2::254"] {
+        for text in [
+            "127.0.0.1",
+            "::1",
+            "0.0.0.0",
+            "::",
+            "169.254.169.254",
+            "::ffff:127.0.0.1",
+            "64:ff9b::a9fe:a9fe",
+            "fe80::1",
+            "ff02::1",
+            "168.63.129.16",
+            "fd00:ec2::254",
+        ] {
             assert!(!permitted(address(text), &opened, &[]), "{text}");
         }
         assert!(permitted(address("192.168.1.1"), &opened, &[]));

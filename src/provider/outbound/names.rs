@@ -157,7 +157,12 @@ mod tests {
 
     #[test]
     fn ordinary_endpoints_pass() {
-        for url in ["https://slack.com/api/auth.test", "https://api.github.com:8443/x?y=z", "https://1.1.1.1/", "https://slack.com./"] {
+        for url in [
+            "https://slack.com/api/auth.test",
+            "https://api.github.com:8443/x?y=z",
+            "https://1.1.1.1/",
+            "https://slack.com./",
+        ] {
             assert_eq!(check(&strict(), url, &[]), Some(Ok(())), "{url}");
         }
     }
@@ -165,9 +170,21 @@ mod tests {
     #[test]
     fn every_spelling_of_a_local_address_is_refused() {
         for url in [
-            "https://169.254.169.254/", "https://2852039166/", "https://0251.0376.0251.0376/", "https://0xa9fea9fe/", "https://169.254.43518/",
-            "https://[::ffff:169.254.169.254]/", "https://[::ffff:a9fe:a9fe]/", "https://[64:ff9b::169.254.169.254]/", "https://127.1/",
-            "https://0/", "https://[::]/", "https://[::1]/", "https://127.0.0.1./", "https://%31%32%37.0.0.1/", "https://１２７.0.0.1/",
+            "https://169.254.169.254/",
+            "https://2852039166/",
+            "https://0251.0376.0251.0376/",
+            "https://0xa9fea9fe/",
+            "https://169.254.43518/",
+            "https://[::ffff:169.254.169.254]/",
+            "https://[::ffff:a9fe:a9fe]/",
+            "https://[64:ff9b::169.254.169.254]/",
+            "https://127.1/",
+            "https://0/",
+            "https://[::]/",
+            "https://[::1]/",
+            "https://127.0.0.1./",
+            "https://%31%32%37.0.0.1/",
+            "https://１２７.0.0.1/",
         ] {
             assert!(matches!(check(&strict(), url, &[]), Some(Err(Forbidden::Address { .. }))), "{url}");
         }
@@ -176,8 +193,14 @@ mod tests {
     #[test]
     fn private_names_are_refused() {
         for url in [
-            "https://kubernetes.default.svc/", "https://kubernetes.default.svc./", "https://kubernetes.default.svc.cluster.local/",
-            "https://metadata.google.internal/", "https://localhost/", "https://LOCALHOST./", "https://a.localhost/", "https://gitlab/",
+            "https://kubernetes.default.svc/",
+            "https://kubernetes.default.svc./",
+            "https://kubernetes.default.svc.cluster.local/",
+            "https://metadata.google.internal/",
+            "https://localhost/",
+            "https://LOCALHOST./",
+            "https://a.localhost/",
+            "https://gitlab/",
         ] {
             assert!(matches!(check(&strict(), url, &[]), Some(Err(Forbidden::Name { .. }))), "{url}");
         }

@@ -10,8 +10,9 @@ use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::{
-    Found, nothing_found,
+    Found,
     names::{Forbidden, Policy},
+    nothing_found,
 };
 
 /// Where addresses come from; tests bring their own.

@@ -11,13 +11,25 @@ fn render(template: &str, value: &str) -> Result<String, TemplateError> {
 
 #[test]
 fn values_go_where_the_template_says() {
-    assert_eq!(render("https://{x}.zendesk.com/oauth/tokens", "acme").ok().as_deref(), Some("https://acme.zendesk.com/oauth/tokens"));
+    assert_eq!(
+        render("https://{x}.zendesk.com/oauth/tokens", "acme").ok().as_deref(),
+        Some("https://acme.zendesk.com/oauth/tokens")
+    );
     assert_eq!(render("https://{x}.zendesk.com:8443/", "ACME").ok().as_deref(), Some("https://acme.zendesk.com:8443/"));
-    assert_eq!(render("https://api.example.com/a/{x}/b", "a b/c?d#é").ok().as_deref(), Some("https://api.example.com/a/a%20b%2Fc%3Fd%23%C3%A9/b"));
-    assert_eq!(render("https://api.example.com/?q={x}", "a&b=c+d").ok().as_deref(), Some("https://api.example.com/?q=a%26b%3Dc%2Bd"));
+    assert_eq!(
+        render("https://api.example.com/a/{x}/b", "a b/c?d#é").ok().as_deref(),
+        Some("https://api.example.com/a/a%20b%2Fc%3Fd%23%C3%A9/b")
+    );
+    assert_eq!(
+        render("https://api.example.com/?q={x}", "a&b=c+d").ok().as_deref(),
+        Some("https://api.example.com/?q=a%26b%3Dc%2Bd")
+    );
     assert_eq!(render("https://slack.com/api", "").ok().as_deref(), Some("https://slack.com/api"));
     assert_eq!(render("http://127.0.0.1:8080/{x}", "a").ok().as_deref(), Some("http://127.0.0.1:8080/a"));
-    assert_eq!(render("https://{x}.api-{x}.example.com/{x}", "a").ok().as_deref(), Some("https://a.api-a.example.com/a"));
+    assert_eq!(
+        render("https://{x}.api-{x}.example.com/{x}", "a").ok().as_deref(),
+        Some("https://a.api-a.example.com/a")
+    );
 }
 
 #[test]
@@ -30,7 +42,24 @@ fn parameters_are_named() {
 #[test]
 fn no_value_leads_elsewhere() {
     let host = "https://{x}.zendesk.com/oauth/tokens";
-    for value in ["evil.com/#", "evil.com/", "evil.com?", "evil.com\\", "user@evil.com", "a:b@c", "evil.com:80", "a b", "", ".", "..", "a..b", "é", "%2e", "a\t", "-"] {
+    for value in [
+        "evil.com/#",
+        "evil.com/",
+        "evil.com?",
+        "evil.com\\",
+        "user@evil.com",
+        "a:b@c",
+        "evil.com:80",
+        "a b",
+        "",
+        ".",
+        "..",
+        "a..b",
+        "é",
+        "%2e",
+        "a\t",
+        "-",
+    ] {
         assert!(matches!(render(host, value), Err(TemplateError::Value { .. })), "{value}");
     }
     for value in [".", "..", "", &"a".repeat(257)] {
@@ -39,24 +68,56 @@ fn no_value_leads_elsewhere() {
     assert!(matches!(render("https://example.com/{y}", "a"), Err(TemplateError::Missing { .. })));
     // A value and its surroundings make an encoded dot segment together.
     assert!(matches!(render("https://example.com/a/.{x}/b", "."), Err(TemplateError::Value { .. })));
-    assert!(matches!(render("https://example.com/a/{x}{x}/b", "%2e"), Ok(url) if url == "https://example.com/a/%252e%252e/b"));
+    assert!(
+        matches!(render("https://example.com/a/{x}{x}/b", "%2e"), Ok(url) if url == "https://example.com/a/%252e%252e/b")
+    );
 }
 
 #[test]
 fn templates_with_an_open_end_are_refused() {
-    for template in ["https://{x}/", "https://{x}.com/", "https://api.{x}/", "https://api.{x}.com/", "https://{x}..com/", "https://{x}example.com/", "https://{x}.com./"] {
-        assert!(matches!(UrlTemplate::parse(template), Err(TemplateError::OpenHost | TemplateError::Parse(_))), "{template}");
+    for template in [
+        "https://{x}/",
+        "https://{x}.com/",
+        "https://api.{x}/",
+        "https://api.{x}.com/",
+        "https://{x}..com/",
+        "https://{x}example.com/",
+        "https://{x}.com./",
+    ] {
+        assert!(
+            matches!(UrlTemplate::parse(template), Err(TemplateError::OpenHost | TemplateError::Parse(_))),
+            "{template}"
+        );
     }
-    for template in ["{x}://example.com/", "https://example.com:{x}/", "https://{x}@example.com/", "https://u:{x}@example.com/", "https://example.com/#{x}", "{x}"] {
-        assert!(matches!(UrlTemplate::parse(template), Err(TemplateError::Misplaced | TemplateError::Unfit)), "{template}");
+    for template in [
+        "{x}://example.com/",
+        "https://example.com:{x}/",
+        "https://{x}@example.com/",
+        "https://u:{x}@example.com/",
+        "https://example.com/#{x}",
+        "{x}",
+    ] {
+        assert!(
+            matches!(UrlTemplate::parse(template), Err(TemplateError::Misplaced | TemplateError::Unfit)),
+            "{template}"
+        );
     }
-    for template in ["https://example.com/{", "https://example.com/}", "https://example.com/{}", "https://example.com/{a b}", "https://example.com/{a{b}}"] {
+    for template in [
+        "https://example.com/{",
+        "https://example.com/}",
+        "https://example.com/{}",
+        "https://example.com/{a b}",
+        "https://example.com/{a{b}}",
+    ] {
         assert!(matches!(UrlTemplate::parse(template), Err(TemplateError::Brace { .. })), "{template}");
     }
     assert!(matches!(UrlTemplate::parse("https://u:p@example.com/"), Err(TemplateError::Unfit)));
     assert!(matches!(UrlTemplate::parse("https://example.com/#f"), Err(TemplateError::Unfit)));
     assert!(matches!(UrlTemplate::parse("not a url"), Err(TemplateError::Parse(_))));
-    assert!(matches!(UrlTemplate::parse(&format!("https://example.com/{}", "a".repeat(2048))), Err(TemplateError::TooLong)));
+    assert!(matches!(
+        UrlTemplate::parse(&format!("https://example.com/{}", "a".repeat(2048))),
+        Err(TemplateError::TooLong)
+    ));
 }
 
 proptest! {
