@@ -1,6 +1,7 @@
 //! Who goes first when much is due at once: a gate with a bounded number of permits and an order among those who wait.
 //!
-//! Takes a lane and a deadline, gives a [`Pass`] when it is one's turn; dropping the pass lets the next one in. No I/O, no clock.
+//! Takes a lane and a deadline, gives a [`Pass`] when it is one's turn; dropping the pass lets the next one in. No I/O,
+//! no clock.
 
 use std::{
     collections::BTreeMap,
@@ -41,8 +42,8 @@ struct Queue {
 }
 
 impl Queue {
-    /// Wakes the first in line where there is room. It stays in line until it takes its permit: should it be dropped instead,
-    /// it wakes the next, and no permit is lost with it.
+    /// Wakes the first in line where there is room. It stays in line until it takes its permit: should it be dropped
+    /// instead, it wakes the next, and no permit is lost with it.
     fn call_next(&self) {
         if self.free > 0
             && let Some((_, waker)) = self.waiting.first_key_value()
@@ -66,7 +67,8 @@ impl Lanes {
         Self { queue: Arc::new(Mutex::new(queue)) }
     }
 
-    /// Waits for one's turn. A caller without a deadline comes after all others of its lane. Safe to cancel: who stops waiting leaves the queue.
+    /// Waits for one's turn. A caller without a deadline comes after all others of its lane. Safe to cancel: who stops
+    /// waiting leaves the queue.
     pub fn enter(&self, lane: Lane, deadline: Option<Timestamp>) -> impl Future<Output = Pass> + Send + use<> {
         Entering { queue: Arc::clone(&self.queue), lane, deadline: deadline.unwrap_or(Timestamp::MAX), place: None }
     }

@@ -1,7 +1,8 @@
 //! Descriptions of apps that are built in.
 //!
-//! Takes a name, gives a [`ProviderSpec`]; or takes an object's spec and gives it with its preset underneath. Each description is a YAML file
-//! of its own beside this one, with the address of the page its facts are from. No I/O: the files are part of the program.
+//! Takes a name, gives a [`ProviderSpec`]; or takes an object's spec and gives it with its preset underneath. Each
+//! description is a YAML file of its own beside this one, with the address of the page its facts are from. No I/O: the
+//! files are part of the program.
 
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -47,9 +48,9 @@ pub fn preset(name: &str) -> Option<ProviderSpec> {
     serde_yaml::from_str(document).ok()
 }
 
-/// Fields whose type says what they are when nobody says it: parent, field, and that value. In an object with a preset, such a value counts as
-/// not said, or else an object that only moves `identity.url` would move its method back to GET too. `refresh.rotation` is not among
-/// them: a profile without one is `Strict`, which never does harm.
+/// Fields whose type says what they are when nobody says it: parent, field, and that value. In an object with a preset,
+/// such a value counts as not said, or else an object that only moves `identity.url` would move its method back to GET
+/// too. `refresh.rotation` is not among them: a profile without one is `Strict`, which never does harm.
 const UNSAID: [(&str, &str, &str); 6] = [
     ("/identity", "method", "GET"),
     ("/oauth2/refresh", "oldAccessToken", "Lives"),
@@ -59,9 +60,11 @@ const UNSAID: [(&str, &str, &str); 6] = [
     ("/oauth2/revocation/body", "token", "RefreshToken"),
 ];
 
-/// The spec with its preset underneath: objects merge, lists and scalars of the spec replace those of the preset. Without a preset, the spec itself.
+/// The spec with its preset underneath: objects merge, lists and scalars of the spec replace those of the preset.
+/// Without a preset, the spec itself.
 ///
-/// What the spec leaves to a default (a method, the authentication of a revocation …) is as in the preset; such a default cannot replace it.
+/// What the spec leaves to a default (a method, the authentication of a revocation …) is as in the preset; such a
+/// default cannot replace it.
 pub fn with_preset(spec: &ProviderSpec) -> Result<ProviderSpec, CatalogueError> {
     let Some(name) = &spec.preset else { return Ok(spec.clone()) };
     let base = preset(name).ok_or_else(|| CatalogueError::UnknownPreset { name: name.clone() })?;

@@ -1,7 +1,8 @@
 //! What a description says in CEL, such as `response.team.id`.
 //!
-//! Takes a source and later the variables, gives JSON. Bounded in source, nesting, steps, input and result, since tenants write expressions: they see
-//! the variables handed in and nothing else, and reach no clock, no network and no token ([`without_tokens`], [`contains_secret`]).
+//! Takes a source and later the variables, gives JSON. Bounded in source, nesting, steps, input and result, since
+//! tenants write expressions: they see the variables handed in and nothing else, and reach no clock, no network and no
+//! token ([`without_tokens`], [`contains_secret`]).
 
 mod bounds;
 mod secrets;
@@ -23,7 +24,8 @@ pub use secrets::{contains_secret, without_tokens};
 /// The longest source, in bytes.
 pub const LONGEST_SOURCE: usize = 1024;
 
-/// The deepest nesting of an expression: of brackets, and of operators that wait for one another, as in `1 + 2 + 3` (two).
+/// The deepest nesting of an expression: of brackets, and of operators that wait for one another, as in `1 + 2 + 3`
+/// (two).
 pub const DEEPEST_SOURCE: usize = 16;
 
 /// Operators, calls, selections and literals of one expression.
@@ -35,15 +37,19 @@ pub const LARGEST_INPUT: usize = 1024 * 1024;
 /// The deepest nesting of the input.
 pub const DEEPEST_INPUT: usize = 64;
 
-/// The most work of one evaluation, in bytes touched: operators × input, and × the largest list or map where the expression has a macro. 16 Mi.
+/// The most work of one evaluation, in bytes touched: operators × input, and × the largest list or map where the
+/// expression has a macro. 16 Mi.
 pub const MOST_WORK: usize = 16 * 1024 * 1024;
 
 /// The largest result, in bytes as JSON: 4 KiB.
 pub const LARGEST_RESULT: usize = 4096;
 
-/// Stack of the thread that parses. The parser takes up to 130 KiB for each level of brackets (unoptimized), and 32 KiB for each term of a sum;
-/// pages that are not touched cost nothing.
+/// Stack of the thread that parses. The parser takes up to 130 KiB for each level of brackets (unoptimized), and 32 KiB
+/// for each term of a sum; pages that are not touched cost nothing.
 const PARSER_STACK: usize = 32 * 1024 * 1024;
+
+/// The longest message of the parser that is passed on, in characters; it may list every token there is.
+const LONGEST_MESSAGE: usize = 160;
 
 /// What an expression can speak of.
 const VARIABLES: [&str; 4] = ["response", "identity", "integration", "parameters"];
@@ -160,7 +166,8 @@ impl fmt::Debug for Expression {
 }
 
 impl Expression {
-    /// Compiles a source within all bounds; says where it is wrong. Takes about a millisecond and a thread of its own: keep the result.
+    /// Compiles a source within all bounds; says where it is wrong. Takes about a millisecond and a thread of its own:
+    /// keep the result.
     pub fn compile(source: &str) -> Result<Self, ExpressionError> {
         bounds::check_source(source)?;
         let program = parse(source.to_owned())?;
@@ -206,7 +213,8 @@ fn parse(source: String) -> Result<Program, ExpressionError> {
         .map_err(|_| ExpressionError::Panicked)?
 }
 
-/// JSON as CEL has it. Whole numbers are `int` where they fit: CEL does not add an `int`, such as the literal `1`, to an `uint`.
+/// JSON as CEL has it. Whole numbers are `int` where they fit: CEL does not add an `int`, such as the literal `1`, to
+/// an `uint`.
 fn to_cel(value: &Value) -> cel::Value {
     match value {
         Value::Null => cel::Value::Null,
@@ -270,7 +278,7 @@ fn parse_error(errors: &ParseErrors) -> ExpressionError {
     ExpressionError::Parse {
         line: number(|(line, _)| line),
         column: number(|(_, column)| column),
-        message: first.map_or_else(|| "not an expression".to_owned(), |error| error.msg.clone()),
+        message: first.map_or_else(String::new, |error| error.msg.chars().take(LONGEST_MESSAGE).collect()),
     }
 }
 

@@ -1,7 +1,8 @@
 //! When a request may go to a provider: a rate limit and a circuit breaker for each host of each provider object.
 //!
-//! Takes the provider's uid and the host, gives an [`Admission`] or how long to wait; the admission is told how it went. Keys hold the uid, so that
-//! one tenant's provider cannot close the gate of another's. Time is tokio's, which tests can pause.
+//! Takes the provider's uid and the host, gives an [`Admission`] or how long to wait; the admission is told how it
+//! went. Keys hold the uid, so that one tenant's provider cannot close the gate of another's. Time is tokio's, which
+//! tests can pause.
 
 mod breaker;
 
@@ -166,8 +167,8 @@ impl Inner {
 }
 
 impl Table {
-    /// Before a gate is added: forgets those that nobody used for long, looking through them once a minute or when there are too many,
-    /// and the one unused longest where there are too many still.
+    /// Before a gate is added: forgets those that nobody used for long, looking through them once a minute or when
+    /// there are too many, and the one unused longest where there are too many still.
     fn make_room(&mut self, options: &GateOptions, now: Instant) {
         let full = self.gates.len() >= options.kept.max(1);
         if !full && now.duration_since(self.swept) < SWEEP_EVERY {
@@ -184,7 +185,8 @@ impl Table {
     }
 }
 
-/// The right to send one request; says how it went. Dropped without a word, it counts neither as success nor as failure.
+/// The right to send one request; says how it went. Dropped without a word, it counts neither as success nor as
+/// failure.
 #[must_use = "an admission is told how the request went"]
 pub struct Admission {
     inner: Arc<Inner>,

@@ -1,8 +1,9 @@
 //! The only way out: every request to a provider goes through [`Outbound`].
 //!
-//! Takes a request whose URL somebody else wrote, gives the answer, or an error that says whether anything reached the provider.
-//! Requests follow no redirect, verify TLS, and connect only to addresses that were checked (SSRF): the address checked is the address connected to.
-//! Behind `HTTPS_PROXY` the proxy resolves names, so that the check of addresses is the proxy's; literal addresses and names are still checked here.
+//! Takes a request whose URL somebody else wrote, gives the answer, or an error that says whether anything reached the
+//! provider. Requests follow no redirect, verify TLS, and connect only to addresses that were checked (SSRF): the
+//! address checked is the address connected to. Behind `HTTPS_PROXY` the proxy resolves names, so that the check of
+//! addresses is the proxy's; literal addresses and names are still checked here.
 
 mod addresses;
 mod clients;
@@ -136,7 +137,8 @@ pub enum SendError {
     /// The URL, or every address behind its name, is not allowed; nothing was sent.
     #[error("the request is not allowed")]
     Forbidden(#[from] Forbidden),
-    /// Nothing reached the provider, or not even the first byte of the body: the name, the connection, the proxy or TLS failed. It may be sent again.
+    /// Nothing reached the provider, or not even the first byte of the body: the name, the connection, the proxy or TLS
+    /// failed. It may be sent again.
     #[error("the request was not sent")]
     NotSent(#[source] reqwest::Error),
     /// It may have reached the provider, and the outcome is unknown.
@@ -196,7 +198,8 @@ impl Outbound {
         Ok(Self { policy, clients })
     }
 
-    /// Whether a URL may be asked at all, as far as the URL alone shows; addresses behind its name are checked when connecting.
+    /// Whether a URL may be asked at all, as far as the URL alone shows; addresses behind its name are checked when
+    /// connecting.
     pub fn check_url(&self, url: &Url, private: &[IpNet]) -> Result<(), Forbidden> {
         self.policy.check_url(url, private)
     }

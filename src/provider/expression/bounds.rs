@@ -1,6 +1,7 @@
 //! How much an expression may be, and how much it may be given.
 //!
-//! Takes sources, syntax trees and JSON, gives the bound that is exceeded. Sources are checked before they are parsed, since the parser recurses.
+//! Takes sources, syntax trees and JSON, gives the bound that is exceeded. Sources are checked before they are parsed,
+//! since the parser recurses.
 
 use cel::{
     IdedExpr, Program,
@@ -22,13 +23,15 @@ pub(super) struct Cost {
     repeats: bool,
 }
 
-/// Length and nesting of a source. Brackets close again; prefix operators and conditionals are all counted, as if nested.
+/// Length and nesting of a source. Brackets close again; prefix operators and conditionals are all counted, as if
+/// nested.
 pub(super) fn check_source(source: &str) -> Result<(), ExpressionError> {
     if source.len() > LONGEST_SOURCE {
         return Err(ExpressionError::TooLong);
     }
     let (mut open, mut prefixes) = (0_usize, 0_usize);
-    // Brackets inside of string literals count as well: telling literals from code here, differently from the parser, would be a way in.
+    // Brackets inside of string literals count as well: telling literals from code here, differently from the parser,
+    // would be a way in.
     for (position, byte) in source.bytes().enumerate() {
         match byte {
             b'(' | b'[' | b'{' => open += 1,
@@ -70,7 +73,8 @@ pub(super) fn check_program(program: &Program) -> Result<Cost, ExpressionError> 
     Ok(Cost { operators, repeats: macros > 0 })
 }
 
-/// Names that no macro binds. A macro's own names (`x` in `list.map(x, …)`) count as bound everywhere, which the evaluator corrects.
+/// Names that no macro binds. A macro's own names (`x` in `list.map(x, …)`) count as bound everywhere, which the
+/// evaluator corrects.
 pub(super) fn free_variables(root: &IdedExpr) -> Vec<&str> {
     let (mut used, mut bound) = (Vec::new(), Vec::new());
     visit(root, &mut |node, _| match &node.expr {
@@ -98,7 +102,8 @@ fn is_path(node: &IdedExpr) -> bool {
     }
 }
 
-/// Every node with its depth, on a stack of our own. Selections, as in `a.b.c`, do not count: they cost the evaluator little stack.
+/// Every node with its depth, on a stack of our own. Selections, as in `a.b.c`, do not count: they cost the evaluator
+/// little stack.
 fn visit<'tree>(root: &'tree IdedExpr, seen: &mut impl FnMut(&'tree IdedExpr, usize)) {
     let mut rest = vec![(root, 0)];
     while let Some((node, depth)) = rest.pop() {

@@ -15,9 +15,9 @@ const SHORTEST_SECRET: usize = 8;
 
 /// A copy without tokens, at any depth.
 ///
-/// Removed is every key that ends in `token` or `secret`, such as `access_token`, `refresh_token`, `id_token`, `token`, `registrationAccessToken` or
-/// `client_secret`, and `client_assertion`, `api_key`, `password` and `private_key`, in whatever spelling of case, `_` and `-`.
-/// A key such as `token_type` stays.
+/// Removed is every key that ends in `token` or `secret`, such as `access_token`, `refresh_token`, `id_token`, `token`,
+/// `registrationAccessToken` or `client_secret`, and `client_assertion`, `api_key`, `password` and `private_key`, in
+/// whatever spelling of case, `_` and `-`. A key such as `token_type` stays.
 pub fn without_tokens(value: &Value) -> Value {
     match value {
         Value::Object(entries) => {
@@ -35,7 +35,8 @@ fn is_secret_key(key: &str) -> bool {
     SECRET_ENDINGS.iter().any(|ending| key.ends_with(ending)) || SECRET_KEYS.contains(&key.as_str())
 }
 
-/// Whether one of these secrets is part of a string or a key of the value, or of its strings put together one after another.
+/// Whether one of these secrets is part of a string or a key of the value, or of its strings put together one after
+/// another.
 ///
 /// Secrets shorter than 8 bytes are not looked for.
 pub fn contains_secret(result: &Value, secrets: &[&str]) -> bool {

@@ -1,7 +1,8 @@
 //! Which IP addresses may be connected to.
 //!
-//! Takes an address and the networks that are opened or closed by configuration, gives the reason for refusing it, or nothing. No I/O.
-//! Sources: the IANA special-purpose registries (RFC 6890, RFC 8190), RFC 6052 and RFC 8215 (NAT64), RFC 3056 (6to4), RFC 4291 (mapped, compatible).
+//! Takes an address and the networks that are opened or closed by configuration, gives the reason for refusing it, or
+//! nothing. No I/O. Sources: the IANA special-purpose registries (RFC 6890, RFC 8190), RFC 6052 and RFC 8215 (NAT64),
+//! RFC 3056 (6to4), RFC 4291 (mapped, compatible).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -49,7 +50,8 @@ const CLOSED_V6: [(Ipv6Addr, u8); 3] = [
 
 /// Whether an address may be connected to.
 ///
-/// `opened` are a provider's own private networks, `closed` those of the cluster. What `opened` holds is allowed, except this host and its link.
+/// `opened` are a provider's own private networks, `closed` those of the cluster. What `opened` holds is allowed,
+/// except this host and its link.
 pub(super) fn permitted(address: IpAddr, opened: &[IpNet], closed: &[IpNet]) -> bool {
     // An address inside an address is judged by what it leads to, and by itself.
     let leads_to = embedded(address).map_or(address, IpAddr::V4);

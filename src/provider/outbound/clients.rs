@@ -1,6 +1,7 @@
 //! One HTTP client for the Internet, and one for each set of private networks that a provider opens.
 //!
-//! They are kept apart since a pooled connection is not resolved again: what one provider may reach, another must not find open.
+//! They are kept apart since a pooled connection is not resolved again: what one provider may reach, another must not
+//! find open.
 
 use std::{
     path::PathBuf,
@@ -21,8 +22,8 @@ use super::{
 /// How many clients for private networks are kept; only cluster administrators open networks, so there are few.
 const KEPT: usize = 32;
 
-/// How long an unused connection is kept. Shorter than servers do (5 s is the shortest in wide use): a request written to
-/// a connection that the server is closing has an unknown outcome.
+/// How long an unused connection is kept. Shorter than servers do (5 s is the shortest in wide use): a request written
+/// to a connection that the server is closing has an unknown outcome.
 const IDLE: Duration = Duration::from_secs(4);
 
 /// The clients; networks are compared sorted and without duplicates.

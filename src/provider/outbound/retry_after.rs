@@ -10,9 +10,11 @@ use jiff::{SignedDuration, Timestamp};
 /// The longest wait that is believed: 1 hour.
 pub const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// How long `Retry-After` asks to wait (RFC 9110 §10.2.3): seconds (also with a fraction), an HTTP date, or an ISO 8601 date-time.
+/// How long `Retry-After` asks to wait (RFC 9110 §10.2.3): seconds (also with a fraction), an HTTP date, or an ISO 8601
+/// date-time.
 ///
-/// Whatever is more than [`LONGEST_RETRY_AFTER`] counts as that, a moment in the past as zero; none where the header is missing or unreadable.
+/// Whatever is more than [`LONGEST_RETRY_AFTER`] counts as that, a moment in the past as zero; none where the header is
+/// missing or unreadable.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     seconds(text).or_else(|| date(text, now)).map(|wait| wait.min(LONGEST_RETRY_AFTER))

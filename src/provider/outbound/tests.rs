@@ -40,7 +40,9 @@ async fn serve(script: Script) -> Result<Server, Box<dyn std::error::Error>> {
         while let Ok((mut stream, _)) = listener.accept().await {
             connections.fetch_add(1, Ordering::SeqCst);
             let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok_and(|read| read > 0) {}
+            while !head.windows(4).any(|end| end == b"\r\n\r\n")
+                && stream.read_buf(&mut head).await.is_ok_and(|read| read > 0)
+            {}
             if let Ok(mut asked) = asked.lock() {
                 *asked = String::from_utf8_lossy(&head).to_lowercase();
             }
@@ -164,7 +166,8 @@ async fn a_request_is_sent_once() -> Outcome {
     let server = serve(say("")).await?;
     let request =
         OutboundRequest { method: Method::POST, body: Some(b"grant_type=refresh_token".to_vec()), ..get(server.url) };
-    assert!(outbound(&["127.0.0.1"])?.send(request).await.is_err());
+    let outcome = outbound(&["127.0.0.1"])?.send(request).await;
+    assert!(matches!(outcome, Err(SendError::Unknown { status: None, cause: Interruption::Broken(_) })));
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
     let asked = server.asked.lock().map(|asked| asked.clone()).unwrap_or_default();
@@ -236,6 +239,35 @@ async fn a_name_that_leads_inside_is_refused_when_connecting() -> Outcome {
 
     let answer = outbound.send(get(Url::parse(&format!("http://emulator.example:{port}/"))?)).await?;
     assert_eq!(answer.status, StatusCode::OK);
+    Ok(())
+}
+
+/// Runs itself again with a proxy in the environment, which is read once for a process. The proxy's name leads to this
+/// host, as a proxy's may.
+#[tokio::test]
+async fn a_proxy_may_be_inside() -> Outcome {
+    const AGAIN: &str = "INTEGRATION_OPERATOR_TEST_BEHIND_PROXY";
+    if std::env::var_os(AGAIN).is_some() {
+        let outbound = outbound(&[])?;
+        let refused = outbound.send(get(Url::parse("https://slack.com/")?)).await;
+        assert!(matches!(refused, Err(SendError::NotSent(_))));
+        let proxy = outbound.send(get(Url::parse("https://localhost/")?)).await;
+        assert!(matches!(proxy, Err(SendError::Forbidden(Forbidden::Proxy { .. }))));
+        return Ok(());
+    }
+    let server = serve(say("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")).await?;
+    let status = tokio::process::Command::new(std::env::current_exe()?)
+        .args(["--exact", "provider::outbound::tests::a_proxy_may_be_inside"])
+        .env(AGAIN, "1")
+        .env("HTTPS_PROXY", format!("http://localhost:{}", server.url.port().unwrap_or_default()))
+        .env_remove("NO_PROXY")
+        .env_remove("no_proxy")
+        .stdout(std::process::Stdio::null())
+        .status()
+        .await?;
+    assert!(status.success());
+    let asked = server.asked.lock().map(|asked| asked.clone()).unwrap_or_default();
+    assert!(asked.starts_with("connect slack.com:443 "), "{asked}");
     Ok(())
 }
 
