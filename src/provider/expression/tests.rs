@@ -183,3 +183,9 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_expression_can_be_shared() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Expression>();
+}
