@@ -1,6 +1,7 @@
 //! Who goes first when much is due at once: a gate with a bounded number of permits and an order among those who wait.
 //!
-//! Takes a lane and a deadline, gives a [`Pass`] when it is one's turn; dropping the pass lets the next one in. No I/O, no clock.
+//! Takes a lane and a deadline, gives a [`Pass`] when it is one's turn; dropping the pass lets the next one in. No I/O,
+//! no clock.
 
 use std::{
     collections::BTreeMap,
@@ -41,8 +42,8 @@ struct Queue {
 }
 
 impl Queue {
-    /// Wakes the first in line where there is room. It stays in line until it takes its permit: should it be dropped instead,
-    /// it wakes the next, and no permit is lost with it.
+    /// Wakes the first in line where there is room. It stays in line until it takes its permit: should it be dropped
+    /// instead, it wakes the next, and no permit is lost with it.
     fn call_next(&self) {
         if self.free > 0
             && let Some((_, waker)) = self.waiting.first_key_value()
@@ -66,7 +67,8 @@ impl Lanes {
         Self { queue: Arc::new(Mutex::new(queue)) }
     }
 
-    /// Waits for one's turn. A caller without a deadline comes after all others of its lane. Safe to cancel: who stops waiting leaves the queue.
+    /// Waits for one's turn. A caller without a deadline comes after all others of its lane. Safe to cancel: who stops
+    /// waiting leaves the queue.
     pub fn enter(&self, lane: Lane, deadline: Option<Timestamp>) -> impl Future<Output = Pass> + Send + use<> {
         Entering { queue: Arc::clone(&self.queue), lane, deadline: deadline.unwrap_or(Timestamp::MAX), place: None }
     }
@@ -116,26 +118,30 @@ impl Future for Entering {
             (this.lane, this.deadline, queue.arrivals)
         });
         let first = queue.waiting.first_key_value().is_none_or(|(first, _)| place <= *first);
+        // A waker may be the last to hold its task, and a task may hold a pass: it is dropped only after the lock.
+        let _waker;
         if first && queue.free > 0 {
-            queue.waiting.remove(&place);
+            _waker = queue.waiting.remove(&place);
             queue.free -= 1;
-            this.place = None;
             queue.call_next();
             drop(queue);
+            this.place = None;
             return Poll::Ready(Pass { queue: Arc::clone(&this.queue) });
         }
-        queue.waiting.insert(place, context.waker().clone());
+        _waker = queue.waiting.insert(place, context.waker().clone());
+        drop(queue);
         Poll::Pending
     }
 }
 
 impl Drop for Entering {
     fn drop(&mut self) {
-        if let Some(place) = self.place {
-            let mut queue = lock(&self.queue);
-            queue.waiting.remove(&place);
-            queue.call_next();
-        }
+        let Some(place) = self.place else { return };
+        let mut queue = lock(&self.queue);
+        let waker = queue.waiting.remove(&place);
+        queue.call_next();
+        drop(queue);
+        drop(waker);
     }
 }
 
@@ -143,3 +149,6 @@ impl Drop for Entering {
 fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,17 +43,11 @@ impl<'a> Situation<'a> {
         let foreign = found.as_ref().is_some_and(|view| view.summary.integration.uid != uid);
         let grant = found.filter(|_| !foreign);
         let provider = if tenancy.is_ok() && settings.is_ok() {
-            Some(Self::provider(context, integration).await)
+            Some(context.registry.usable(integration).await)
         } else {
             None
         };
         Self { integration, namespace, name, uid, tenancy, settings, provider, grant, foreign }
-    }
-
-    /// The provider. A value of the form that the person gave when connecting lies in the grant, not in the spec, so
-    /// missing parameters are no mistake of the spec as long as there is a grant or nothing is connected yet.
-    async fn provider(context: &Context, integration: &ProjectIntegration) -> Result<Usable, LookupError> {
-        context.registry.usable(integration).await
     }
 
     /// The settings and the provider, where the integration is served and both can be used.

@@ -1,6 +1,7 @@
-//! Endpoints of an issuer, from its own metadata (RFC 8414, and OpenID Connect Discovery 1.0).
+//! Endpoints of an issuer, from its own metadata (RFC 8414, and `OpenID` Connect Discovery 1.0).
 //!
-//! Takes an issuer, gives its endpoints, each of which has passed the check of [`Outbound::check_url`]. Sends one request, or two.
+//! Takes an issuer, gives its endpoints, each of which has passed the check of [`Outbound::check_url`]. Sends one
+//! request, or two.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,7 +33,7 @@ pub struct ServerMetadata {
     /// Introspection endpoint (RFC 7662).
     #[serde(default)]
     pub introspection_endpoint: Option<Url>,
-    /// `UserInfo` endpoint (OpenID Connect Core §5.3).
+    /// `UserInfo` endpoint (`OpenID` Connect Core §5.3).
     #[serde(default)]
     pub userinfo_endpoint: Option<Url>,
     /// Whether redirects back carry `iss` (RFC 9207 §3).
@@ -41,7 +42,8 @@ pub struct ServerMetadata {
     /// PKCE methods; PKCE is not known to be supported where there are none (RFC 8414 §2).
     #[serde(default)]
     pub code_challenge_methods_supported: Vec<String>,
-    /// How clients may authenticate at the token endpoint; `client_secret_basic` alone where the server does not say (RFC 8414 §2).
+    /// How clients may authenticate at the token endpoint; `client_secret_basic` alone where the server does not say
+    /// (RFC 8414 §2).
     #[serde(default = "basic_alone")]
     pub token_endpoint_auth_methods_supported: Vec<String>,
 }
@@ -106,8 +108,8 @@ pub enum DiscoveryError {
     },
 }
 
-/// Fetches the metadata of an issuer: `/.well-known/oauth-authorization-server` before the issuer's path (RFC 8414 §3.1), and where there is none,
-/// `/.well-known/openid-configuration` after it (OpenID Connect Discovery §4).
+/// Fetches the metadata of an issuer: `/.well-known/oauth-authorization-server` before the issuer's path (RFC 8414
+/// §3.1), and where there is none, `/.well-known/openid-configuration` after it (`OpenID` Connect Discovery §4).
 pub async fn discover(
     outbound: &Outbound,
     issuer: &Url,
@@ -201,3 +203,6 @@ impl ServerMetadata {
         .filter_map(|(name, url)| Some((name, url.as_ref()?)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! When a request may go to a provider: a rate limit and a circuit breaker for each host of each provider object.
 //!
-//! Takes the provider's uid and the host, gives an [`Admission`] or how long to wait; the admission is told how it went. Keys hold the uid, so that
-//! one tenant's provider cannot close the gate of another's. Time is tokio's, which tests can pause.
+//! Takes the provider's uid and the host, gives an [`Admission`] or how long to wait; the admission is told how it
+//! went. Keys hold the uid, so that one tenant's provider cannot close the gate of another's. Time is tokio's, which
+//! tests can pause.
 
 mod breaker;
 
@@ -23,6 +24,9 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use breaker::Breaker;
+
+/// How often unused gates are looked for, at most.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// Settings of all gates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +55,8 @@ impl Default for GateOptions {
             burst: NonZeroU32::MIN.saturating_add(19),
             failures: 5,
             open_for: Duration::from_secs(30),
-            open_at_most: Duration::from_secs(300),
-            forget_after: Duration::from_secs(3600),
+            open_at_most: Duration::from_mins(5),
+            forget_after: Duration::from_hours(1),
             kept: 10_000,
         }
     }
@@ -122,7 +126,9 @@ impl Gates {
         let now = Instant::now();
         let key = (provider_uid.to_owned(), host.to_ascii_lowercase());
         let mut table = self.inner.lock();
-        table.forget(&self.inner.options, now);
+        if !table.gates.contains_key(&key) {
+            table.make_room(&self.inner.options, now);
+        }
         let gate = table.gates.entry(key.clone()).or_insert_with(|| self.inner.gate(now));
         gate.used = now;
         gate.breaker.check(now)?;
@@ -161,23 +167,26 @@ impl Inner {
 }
 
 impl Table {
-    /// Forgets gates that nobody used for long, looking through them once a minute, or when there are too many.
-    fn forget(&mut self, options: &GateOptions, now: Instant) {
+    /// Before a gate is added: forgets those that nobody used for long, looking through them once a minute or when
+    /// there are too many, and the one unused longest where there are too many still.
+    fn make_room(&mut self, options: &GateOptions, now: Instant) {
         let full = self.gates.len() >= options.kept.max(1);
-        if !full && now.duration_since(self.swept) < Duration::from_secs(60) {
+        if !full && now.duration_since(self.swept) < SWEEP_EVERY {
             return;
         }
         self.swept = now;
         self.gates.retain(|_, gate| now.duration_since(gate.used) < options.forget_after);
+        let oldest = self.gates.iter().min_by_key(|(_, gate)| gate.used).map(|(key, _)| key.clone());
         if self.gates.len() >= options.kept.max(1)
-            && let Some(oldest) = self.gates.iter().min_by_key(|(_, gate)| gate.used).map(|(key, _)| key.clone())
+            && let Some(oldest) = oldest
         {
             self.gates.remove(&oldest);
         }
     }
 }
 
-/// The right to send one request; says how it went. Dropped without a word, it counts neither as success nor as failure.
+/// The right to send one request; says how it went. Dropped without a word, it counts neither as success nor as
+/// failure.
 #[must_use = "an admission is told how the request went"]
 pub struct Admission {
     inner: Arc<Inner>,
@@ -194,12 +203,12 @@ impl fmt::Debug for Admission {
 impl Admission {
     /// The provider answered, be it with a refusal: the host works.
     pub fn succeeded(mut self) {
-        self.tell(|breaker, ticket, now| breaker.succeeded(ticket, now));
+        self.tell(|breaker, ticket, _| breaker.succeeded(ticket));
     }
 
     /// No answer, or a 5xx.
     pub fn failed(mut self) {
-        self.tell(|breaker, ticket, now| breaker.failed(ticket, now));
+        self.tell(Breaker::failed);
     }
 
     /// 429 or its like: the gate of this host closes until then, for 1 s where the provider does not say how long.
@@ -219,7 +228,7 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.tell(|breaker, ticket, _| breaker.silent(ticket));
+        self.tell(Breaker::silent);
     }
 }
 

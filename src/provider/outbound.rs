@@ -1,8 +1,9 @@
 //! The only way out: every request to a provider goes through [`Outbound`].
 //!
-//! Takes a request whose URL somebody else wrote, gives the answer, or an error that says whether anything reached the provider.
-//! Requests follow no redirect, verify TLS, and connect only to addresses that were checked (SSRF): the address checked is the address connected to.
-//! Behind `HTTPS_PROXY` the proxy resolves names, so that the check of addresses is the proxy's; literal addresses and names are still checked here.
+//! Takes a request whose URL somebody else wrote, gives the answer, or an error that says whether anything reached the
+//! provider. Requests follow no redirect, verify TLS, and connect only to addresses that were checked (SSRF): the
+//! address checked is the address connected to. Behind `HTTPS_PROXY` the proxy resolves names, so that the check of
+//! addresses is the proxy's; literal addresses and names are still checked here.
 
 mod addresses;
 mod clients;
@@ -11,15 +12,20 @@ mod resolver;
 mod retry_after;
 
 use std::{
+    convert::Infallible,
     fmt,
     io::{Error as IoError, ErrorKind},
     net::IpAddr,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use http::{HeaderMap, Method, StatusCode};
+use futures::stream;
+use http::{HeaderMap, Method, StatusCode, header::CONTENT_LENGTH};
 use ipnet::IpNet;
 use thiserror::Error;
 use url::Url;
@@ -27,6 +33,7 @@ use url::Url;
 use clients::Clients;
 pub use names::Forbidden;
 use names::Policy;
+use resolver::SystemLookup;
 pub use retry_after::{LONGEST_RETRY_AFTER, retry_after};
 
 /// The largest body of an answer, in bytes: 1 MiB.
@@ -36,8 +43,6 @@ pub const LARGEST_BODY: usize = 1024 * 1024;
 pub const LONGEST_REQUEST: Duration = Duration::from_secs(30);
 
 /// The longest that looking up, connecting and the TLS handshake may take: 10 s.
-///
-/// A request whose own timeout is shorter than this cannot tell a slow connect from a slow answer: both are [`SendError::Unknown`].
 pub const LONGEST_CONNECT: Duration = Duration::from_secs(10);
 
 /// What the process was started with.
@@ -132,7 +137,8 @@ pub enum SendError {
     /// The URL, or every address behind its name, is not allowed; nothing was sent.
     #[error("the request is not allowed")]
     Forbidden(#[from] Forbidden),
-    /// Nothing reached the provider: the name, the connection, the proxy or TLS failed. It may be sent again.
+    /// Nothing reached the provider, or not even the first byte of the body: the name, the connection, the proxy or TLS
+    /// failed. It may be sent again.
     #[error("the request was not sent")]
     NotSent(#[source] reqwest::Error),
     /// It may have reached the provider, and the outcome is unknown.
@@ -188,11 +194,12 @@ impl Outbound {
             options.cluster_networks,
             names::proxy_hosts(|name| std::env::var(name).ok()),
         ));
-        let clients = Arc::new(Clients::new(Arc::clone(&policy), options.ca_bundle)?);
+        let clients = Arc::new(Clients::new(Arc::clone(&policy), options.ca_bundle, Arc::new(SystemLookup))?);
         Ok(Self { policy, clients })
     }
 
-    /// Whether a URL may be asked at all, as far as the URL alone shows; addresses behind its name are checked when connecting.
+    /// Whether a URL may be asked at all, as far as the URL alone shows; addresses behind its name are checked when
+    /// connecting.
     pub fn check_url(&self, url: &Url, private: &[IpNet]) -> Result<(), Forbidden> {
         self.policy.check_url(url, private)
     }
@@ -205,20 +212,30 @@ impl Outbound {
             .request(request.method, request.url)
             .headers(request.headers)
             .timeout(request.timeout.min(LONGEST_REQUEST));
+        // Without a body, the head alone is the request, and nobody says when that is sent.
+        let begun = Arc::new(AtomicBool::new(request.body.is_none()));
         if let Some(body) = request.body {
-            builder = builder.body(body);
+            builder = builder.header(CONTENT_LENGTH, body.len()).body(watched(body, Arc::clone(&begun)));
         }
-        let response = builder.send().await.map_err(classify)?;
+        let response = builder.send().await.map_err(|error| classify(error, begun.load(Ordering::SeqCst)))?;
         read(response).await
     }
 }
 
+/// A body that says when the connection takes it: before that, no provider has a whole request.
+fn watched(body: Vec<u8>, begun: Arc<AtomicBool>) -> reqwest::Body {
+    reqwest::Body::wrap_stream(stream::once(async move {
+        begun.store(true, Ordering::SeqCst);
+        Ok::<_, Infallible>(body)
+    }))
+}
+
 /// Tells "never sent" from "outcome unknown".
-fn classify(error: reqwest::Error) -> SendError {
+fn classify(error: reqwest::Error, begun: bool) -> SendError {
     if let Some(forbidden) = forbidden_within(&error) {
         return SendError::Forbidden(forbidden);
     }
-    if error.is_connect() || error.is_builder() {
+    if !begun || error.is_connect() || error.is_builder() {
         return SendError::NotSent(error.without_url());
     }
     SendError::Unknown { status: None, cause: error.into() }

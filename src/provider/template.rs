@@ -1,7 +1,8 @@
 //! URLs with places for a tenant's values, such as `https://{subdomain}.zendesk.com/oauth/tokens`.
 //!
-//! Takes a template and the values, gives a URL that has the scheme, the port and the host suffix of the template, whatever the values are. No I/O.
-//! Values are checked by a [`ParameterRule`] before; the rendered URL is nevertheless parsed again and compared with the template.
+//! Takes a template and the values, gives a URL that has the scheme, the port and the host suffix of the template,
+//! whatever the values are. No I/O. Values are checked by a [`ParameterRule`] before; the rendered URL is nevertheless
+//! parsed again and compared with the template.
 
 mod rule;
 
@@ -111,7 +112,8 @@ impl UrlTemplate {
 
     /// The URL with these values; values that it has no place for are ignored.
     ///
-    /// In the host a value must be DNS labels; in path and query it is percent-encoded, so that it stays one segment or one value.
+    /// In the host a value must be DNS labels; in path and query it is percent-encoded, so that it stays one segment or
+    /// one value.
     pub fn render(&self, values: &BTreeMap<String, String>) -> Result<Url, TemplateError> {
         let rendered = join(&self.pieces, |name, place| {
             let value = values.get(name).ok_or_else(|| TemplateError::Missing { name: name.to_owned() })?;

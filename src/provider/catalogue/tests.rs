@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    api::provider::{OAuth2, Pkce, RefreshProfile, Rotation},
+    api::provider::{IdentityMethod, OAuth2, Pkce, RefreshProfile, Revocation, Rotation},
     provider::{
         expression::{Expression, Variables, without_tokens},
         template::UrlTemplate,
@@ -152,6 +152,27 @@ fn the_object_goes_over_its_preset() {
     assert_eq!(merged.metadata.get("workspaceId").map(String::as_str), Some("response.x"));
     assert_eq!(merged.metadata.get("appId").map(String::as_str), Some("response.app_id"));
     assert_eq!(merged.identity, preset("slack").unwrap_or_default().identity);
+}
+
+#[test]
+fn every_url_can_be_moved_alone() {
+    let moved = |preset: &str| -> ProviderSpec {
+        let spec = json!({
+            "preset": preset,
+            "oauth2": {"revocation": {"url": "http://127.0.0.1:9/revoke"}},
+            "identity": {"url": "http://127.0.0.1:9/me"},
+        });
+        let spec = serde_json::from_value(spec).unwrap_or_default();
+        with_preset(&spec).unwrap_or_default()
+    };
+    let slack = moved("slack");
+    let identity = slack.identity.unwrap_or_default();
+    assert_eq!(identity.url, "http://127.0.0.1:9/me");
+    assert_eq!(identity.method, IdentityMethod::Post);
+    assert_eq!(identity.success.as_deref(), Some("identity.ok == true"));
+    let revocation = moved("github").oauth2.and_then(|oauth2| oauth2.revocation).unwrap_or_default();
+    let original = preset("github").and_then(|spec| spec.oauth2?.revocation).unwrap_or_default();
+    assert_eq!(revocation, Revocation { url: "http://127.0.0.1:9/revoke".to_owned(), ..original });
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! How much an expression may be, and how much it may be given.
 //!
-//! Takes sources, syntax trees and JSON, gives the bound that is exceeded. Sources are checked before they are parsed, since the parser recurses.
+//! Takes sources, syntax trees and JSON, gives the bound that is exceeded. Sources are checked before they are parsed,
+//! since the parser recurses.
 
 use cel::{
-    IdedExpr,
+    IdedExpr, Program,
     common::ast::{EntryExpr, Expr},
 };
 use serde_json::Value;
@@ -22,13 +23,15 @@ pub(super) struct Cost {
     repeats: bool,
 }
 
-/// Length and nesting of a source. Brackets close again; prefix operators and conditionals are all counted, as if nested.
+/// Length and nesting of a source. Brackets close again; prefix operators and conditionals are all counted, as if
+/// nested.
 pub(super) fn check_source(source: &str) -> Result<(), ExpressionError> {
     if source.len() > LONGEST_SOURCE {
         return Err(ExpressionError::TooLong);
     }
     let (mut open, mut prefixes) = (0_usize, 0_usize);
-    // Brackets inside of string literals count as well: telling literals from code here, differently from the parser, would be a way in.
+    // Brackets inside of string literals count as well: telling literals from code here, differently from the parser,
+    // would be a way in.
     for (position, byte) in source.bytes().enumerate() {
         match byte {
             b'(' | b'[' | b'{' => open += 1,
@@ -44,11 +47,14 @@ pub(super) fn check_source(source: &str) -> Result<(), ExpressionError> {
 }
 
 /// Size of a tree, and what a macro in it runs over.
-pub(super) fn check_program(root: &IdedExpr) -> Result<Cost, ExpressionError> {
+pub(super) fn check_program(program: &Program) -> Result<Cost, ExpressionError> {
     let (mut operators, mut macros) = (0_usize, 0_usize);
-    let mut path_only = true;
-    visit(root, &mut |node| {
+    let (mut path_only, mut too_deep) = (true, None);
+    visit(program.expression(), &mut |node, depth| {
         operators += 1;
+        if depth > DEEPEST_SOURCE {
+            too_deep = Some(node.id);
+        }
         if let Expr::Comprehension(comprehension) = &node.expr {
             macros += 1;
             path_only &= is_path(&comprehension.iter_range);
@@ -60,13 +66,18 @@ pub(super) fn check_program(root: &IdedExpr) -> Result<Cost, ExpressionError> {
     if operators > MOST_OPERATORS {
         return Err(ExpressionError::TooComplex);
     }
+    if let Some(id) = too_deep {
+        let (position, _) = program.source_info().offset_for(id).unwrap_or_default();
+        return Err(ExpressionError::TooDeep { position: position as usize });
+    }
     Ok(Cost { operators, repeats: macros > 0 })
 }
 
-/// Names that no macro binds. A macro's own names (`x` in `list.map(x, …)`) count as bound everywhere, which the evaluator corrects.
+/// Names that no macro binds. A macro's own names (`x` in `list.map(x, …)`) count as bound everywhere, which the
+/// evaluator corrects.
 pub(super) fn free_variables(root: &IdedExpr) -> Vec<&str> {
     let (mut used, mut bound) = (Vec::new(), Vec::new());
-    visit(root, &mut |node| match &node.expr {
+    visit(root, &mut |node, _| match &node.expr {
         Expr::Ident(name) => used.push(name.as_str()),
         Expr::Comprehension(comprehension) => {
             bound.extend([comprehension.iter_var.as_str(), comprehension.accu_var.as_str()]);
@@ -91,25 +102,30 @@ fn is_path(node: &IdedExpr) -> bool {
     }
 }
 
-/// Every node, on a stack of our own.
-fn visit<'tree>(root: &'tree IdedExpr, seen: &mut impl FnMut(&'tree IdedExpr)) {
-    let mut rest = vec![root];
-    while let Some(node) = rest.pop() {
-        seen(node);
+/// Every node with its depth, on a stack of our own. Selections, as in `a.b.c`, do not count: they cost the evaluator
+/// little stack.
+fn visit<'tree>(root: &'tree IdedExpr, seen: &mut impl FnMut(&'tree IdedExpr, usize)) {
+    let mut rest = vec![(root, 0)];
+    while let Some((node, depth)) = rest.pop() {
+        seen(node, depth);
         match &node.expr {
-            Expr::Call(call) => {
-                rest.extend(call.target.as_deref());
-                rest.extend(&call.args);
-            }
-            Expr::Comprehension(inner) => {
-                rest.extend([&inner.iter_range, &inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result]);
-            }
-            Expr::List(list) => rest.extend(&list.elements),
-            Expr::Map(map) => rest.extend(map.entries.iter().flat_map(|entry| entry_nodes(&entry.expr))),
-            Expr::Select(select) => rest.push(&select.operand),
-            Expr::Struct(built) => rest.extend(built.entries.iter().flat_map(|entry| entry_nodes(&entry.expr))),
-            Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => {}
+            Expr::Select(select) => rest.push((&select.operand, depth)),
+            other => rest.extend(parts(other).into_iter().map(|part| (part, depth + 1))),
         }
+    }
+}
+
+/// The nodes right below one that is no selection.
+fn parts(node: &Expr) -> Vec<&IdedExpr> {
+    match node {
+        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
+        Expr::Comprehension(inner) => {
+            vec![&inner.iter_range, &inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result]
+        }
+        Expr::List(list) => list.elements.iter().collect(),
+        Expr::Map(map) => map.entries.iter().flat_map(|entry| entry_nodes(&entry.expr)).collect(),
+        Expr::Struct(built) => built.entries.iter().flat_map(|entry| entry_nodes(&entry.expr)).collect(),
+        Expr::Select(_) | Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => Vec::new(),
     }
 }
 

@@ -5,26 +5,19 @@
 use serde_json::Value;
 
 /// Keys whose values are secrets wherever they stand, compared without case, `_` and `-`.
-const SECRET_KEYS: [&str; 9] = [
-    "accesstoken",
-    "refreshtoken",
-    "idtoken",
-    "clientsecret",
-    "clientassertion",
-    "apikey",
-    "password",
-    "secret",
-    "code",
-];
+const SECRET_KEYS: [&str; 4] = ["clientassertion", "apikey", "password", "privatekey"];
+
+/// Ends of keys whose values are secrets, compared alike.
+const SECRET_ENDINGS: [&str; 2] = ["token", "secret"];
 
 /// Shorter secrets are not looked for: they would be found in everything.
 const SHORTEST_SECRET: usize = 8;
 
 /// A copy without tokens, at any depth.
 ///
-/// Removed are `access_token`, `refresh_token`, `id_token`, `client_secret`, `client_assertion`, `api_key`, `password`, `secret` and `code`, and every
-/// key that ends in `token`, such as `token`, `bot_token` or `registrationAccessToken`, in whatever spelling of case, `_` and `-`.
-/// A key such as `token_type` stays.
+/// Removed is every key that ends in `token` or `secret`, such as `access_token`, `refresh_token`, `id_token`, `token`,
+/// `registrationAccessToken` or `client_secret`, and `client_assertion`, `api_key`, `password` and `private_key`, in
+/// whatever spelling of case, `_` and `-`. A key such as `token_type` stays.
 pub fn without_tokens(value: &Value) -> Value {
     match value {
         Value::Object(entries) => {
@@ -39,10 +32,11 @@ pub fn without_tokens(value: &Value) -> Value {
 /// Whether what stands under this key is a secret.
 fn is_secret_key(key: &str) -> bool {
     let key: String = key.chars().filter(|letter| !matches!(letter, '_' | '-')).flat_map(char::to_lowercase).collect();
-    key.ends_with("token") || SECRET_KEYS.contains(&key.as_str())
+    SECRET_ENDINGS.iter().any(|ending| key.ends_with(ending)) || SECRET_KEYS.contains(&key.as_str())
 }
 
-/// Whether one of these secrets is part of a string or a key of the value, or of its strings put together one after another.
+/// Whether one of these secrets is part of a string or a key of the value, or of its strings put together one after
+/// another.
 ///
 /// Secrets shorter than 8 bytes are not looked for.
 pub fn contains_secret(result: &Value, secrets: &[&str]) -> bool {

@@ -104,6 +104,7 @@ fn sources_are_bounded() {
         assert!(matches!(Expression::compile(&source), Err(ExpressionError::TooDeep { .. })), "{deep}");
     }
     assert!(matches!(Expression::compile(&format!("1{}", "+1".repeat(100))), Err(ExpressionError::TooComplex)));
+    assert!(matches!(Expression::compile(&format!("1{}", "+1".repeat(17))), Err(ExpressionError::TooDeep { .. })));
     assert!(Expression::compile(&format!("response{}", ".a".repeat(60))).is_ok());
     for source in [
         "response.a.map(x, response.b.map(y, y))",
@@ -126,7 +127,7 @@ fn inputs_and_results_are_bounded() {
     assert!(matches!(over("response", json!("a".repeat(LARGEST_INPUT))), Err(EvaluateError::InputTooLarge)));
     assert!(matches!(over("response", json!("a".repeat(5000))), Err(EvaluateError::ResultTooLarge)));
     assert!(matches!(over("response.map(x, x)", json!(vec![1; 10_000])), Err(EvaluateError::TooMuchWork)));
-    assert!(over("response.map(x, x + 1)[0]", json!(vec![1; 200])).is_ok());
+    assert!(over("response.map(x, x + 1)[0]", json!(vec![1; 200])).is_ok_and(|result| result == json!(2)));
     assert!(over("size(response)", json!("a".repeat(500_000))).is_ok());
 }
 
@@ -135,6 +136,13 @@ fn the_largest_expressions_fit_a_small_stack() {
     let sources = [
         format!("{}1{}", "(".repeat(16), ")".repeat(16)),
         format!("{}1{}", "[".repeat(16), "]".repeat(16)),
+        format!("{}1{}", "{1:".repeat(16), "}".repeat(16)),
+        format!("{}1{}", "size(".repeat(16), ")".repeat(16)),
+        format!("response{}", "[0]".repeat(16)),
+        format!("identity.orgs.map(o, {}1{})", "[".repeat(12), "]".repeat(12)),
+        format!("1{}", "+1".repeat(16)),
+        format!("1{}", "<1".repeat(16)),
+        format!("1{}", "<1".repeat(500)),
         format!("1{}", "+1".repeat(500)),
         format!("response{}", ".a".repeat(500)),
         format!("1{}", "&&1".repeat(300)),
@@ -144,7 +152,8 @@ fn the_largest_expressions_fit_a_small_stack() {
         "'''".repeat(300),
         "1:".repeat(500),
     ];
-    let small = std::thread::Builder::new().stack_size(1024 * 1024).spawn(move || {
+    // What a worker of tokio has.
+    let small = std::thread::Builder::new().stack_size(2 * 1024 * 1024).spawn(move || {
         for source in sources {
             if let Ok(expression) = Expression::compile(&source) {
                 drop(expression.evaluate(&variables()));
@@ -168,9 +177,15 @@ proptest! {
     fn anything_like_an_expression_ends(words in prop::collection::vec(prop::sample::select(vec![
         "response", "identity", ".team", ".orgs", "[", "]", "(", ")", "{", "}", "0", "1u", "-1.5", "'a'", "b'x'", "\"", "+", "-", "*", "/", "%", "!", "&&", "||", "?", ":",
         ",", ".map(x,", ".filter(x,", ".all(x,", "x", "has(", "size(", "string(", "int(", "type(", "==", "<", "in", "true", "null", " ", "\n", "\\", "`", "//",
-    ]), 0..40)) {
+    ]), 0..200)) {
         if let Ok(expression) = Expression::compile(&words.concat()) {
             drop(expression.evaluate(&variables()));
         }
     }
+}
+
+#[test]
+fn an_expression_can_be_shared() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Expression>();
 }

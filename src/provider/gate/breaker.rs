@@ -78,7 +78,7 @@ impl Breaker {
     }
 
     /// The host works: closed, and patient again.
-    pub(super) fn succeeded(&mut self, ticket: Ticket, _now: Instant) {
+    pub(super) fn succeeded(&mut self, ticket: Ticket) {
         if !self.counts(ticket) {
             return;
         }
@@ -105,16 +105,16 @@ impl Breaker {
 
     /// The host works, but wants to be left alone for a while.
     pub(super) fn limited(&mut self, ticket: Ticket, now: Instant, wait: Duration) {
-        self.succeeded(ticket, now);
+        self.succeeded(ticket);
         // An `Instant` has an end, and a caller's wait may be absurd.
-        let until = now + wait.min(Duration::from_secs(24 * 3600));
+        let until = now + wait.min(Duration::from_hours(24));
         self.limited_until = Some(self.limited_until.map_or(until, |before| before.max(until)));
     }
 
     /// Nothing was learnt; a probe makes way for another at once.
-    pub(super) fn silent(&mut self, ticket: Ticket) {
+    pub(super) fn silent(&mut self, ticket: Ticket, now: Instant) {
         if ticket.probe && self.counts(ticket) {
-            self.change(State::Open { until: Instant::now() });
+            self.change(State::Open { until: now });
         }
     }
 

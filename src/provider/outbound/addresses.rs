@@ -1,7 +1,8 @@
 //! Which IP addresses may be connected to.
 //!
-//! Takes an address and the networks that are opened or closed by configuration, gives the reason for refusing it, or nothing. No I/O.
-//! Sources: the IANA special-purpose registries (RFC 6890, RFC 8190), RFC 6052 and RFC 8215 (NAT64), RFC 3056 (6to4), RFC 4291 (mapped, compatible).
+//! Takes an address and the networks that are opened or closed by configuration, gives the reason for refusing it, or
+//! nothing. No I/O. Sources: the IANA special-purpose registries (RFC 6890, RFC 8190), RFC 6052 and RFC 8215 (NAT64),
+//! RFC 3056 (6to4), RFC 4291 (mapped, compatible).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,7 +10,7 @@ use ipnet::IpNet;
 
 /// IPv4 networks never connected to unless a provider opens them.
 const CLOSED_V4: [(Ipv4Addr, u8); 15] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(127, 0, 0, 0), 8),
@@ -31,14 +32,14 @@ const CLOSED_V4: [(Ipv4Addr, u8); 15] = [
 
 /// IPv4 networks that no provider can open: this host, its link, and what lives there.
 const SEALED_V4: [(Ipv4Addr, u8); 5] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(127, 0, 0, 0), 8),
     (Ipv4Addr::new(168, 63, 129, 16), 32),
     (Ipv4Addr::new(169, 254, 0, 0), 16),
     (Ipv4Addr::new(224, 0, 0, 0), 3),
 ];
 
-/// IPv6 networks inside global unicast (2000::/3) that are not the Internet.
+/// IPv6 networks inside global unicast (`2000::/3`) that are not the Internet.
 const CLOSED_V6: [(Ipv6Addr, u8); 3] = [
     // Protocol assignments, Teredo among them.
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
@@ -49,7 +50,8 @@ const CLOSED_V6: [(Ipv6Addr, u8); 3] = [
 
 /// Whether an address may be connected to.
 ///
-/// `opened` are a provider's own private networks, `closed` those of the cluster. What `opened` holds is allowed, except this host and its link.
+/// `opened` are a provider's own private networks, `closed` those of the cluster. What `opened` holds is allowed,
+/// except this host and its link.
 pub(super) fn permitted(address: IpAddr, opened: &[IpNet], closed: &[IpNet]) -> bool {
     // An address inside an address is judged by what it leads to, and by itself.
     let leads_to = embedded(address).map_or(address, IpAddr::V4);
@@ -103,16 +105,18 @@ fn is_global(address: IpAddr) -> bool {
 /// The IPv4 address that an IPv6 address stands for, in any of the ways there are.
 fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(v6) = address else { return None };
-    let [a, b, c, d, e, f, g, h] = v6.segments();
-    let pair = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
-    match (a, b, c, d, e, f) {
-        // Mapped, translated (RFC 2765), the well-known NAT64 prefix, and compatible addresses, `::1` and `::` excepted.
-        (0, 0, 0, 0, 0, 0xffff) | (0, 0, 0, 0, 0xffff, 0) | (0x64, 0xff9b, 0, 0, 0, 0) => Some(pair(g, h)),
-        (0, 0, 0, 0, 0, 0) if (g, h) != (0, 0) && (g, h) != (0, 1) => Some(pair(g, h)),
+    let pair = |high: u16, low: u16| Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
+    match v6.segments() {
+        // This host and nowhere, which are no compatible addresses.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
+        // Compatible and mapped, translated (RFC 2765), and NAT64 by the well-known prefix.
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
         // 6to4.
-        (0x2002, ..) => Some(pair(b, c)),
-        // ISATAP.
-        (_, _, _, _, 0 | 0x200, 0x5efe) => Some(pair(g, h)),
+        | [0x2002, high, low, ..]
+        // ISATAP (RFC 5214).
+        | [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => pair(high, low),
         _ => None,
     }
 }

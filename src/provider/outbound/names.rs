@@ -115,7 +115,8 @@ impl Policy {
     }
 }
 
-/// Whether a name may be looked up. Where a provider opens private networks, private names lead there, and the address decides.
+/// Whether a name may be looked up. Where a provider opens private networks, private names lead there, and the address
+/// decides.
 fn check_name(name: String, opened: &[IpNet]) -> Result<(), Forbidden> {
     let local = name == "localhost" || name.ends_with(".localhost") || name.is_empty();
     let private = !name.contains('.') || PRIVATE_SUFFIXES.iter().any(|suffix| name.ends_with(suffix));

@@ -1,7 +1,8 @@
 //! Name resolution that gives only addresses which may be connected to.
 //!
-//! Takes a host name, gives its permitted addresses. It is the connector's only source of addresses, so the address checked is the
-//! address connected to, after every DNS answer; a name that answers differently the second time is checked a second time.
+//! Takes a host name, gives its permitted addresses. It is the connector's only source of addresses, so the address
+//! checked is the address connected to, after every DNS answer; a name that answers differently the second time is
+//! checked a second time.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -61,7 +62,8 @@ impl Resolve for GuardedResolver {
     }
 }
 
-/// The name as it is asked for. A public name is made absolute: in a Pod the search list would try it as a Service first, and cost five questions.
+/// The name as it is asked for. A public name is made absolute: in a Pod the search list would try it as a Service
+/// first, and cost five questions.
 fn queried(host: &str, private: bool) -> String {
     if private || host.ends_with('.') { host.to_owned() } else { format!("{host}.") }
 }

@@ -8,11 +8,13 @@ use http::{HeaderMap, header::RETRY_AFTER};
 use jiff::{SignedDuration, Timestamp};
 
 /// The longest wait that is believed: 1 hour.
-pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// How long `Retry-After` asks to wait (RFC 9110 §10.2.3): seconds (also with a fraction), an HTTP date, or an ISO 8601 date-time.
+/// How long `Retry-After` asks to wait (RFC 9110 §10.2.3): seconds (also with a fraction), an HTTP date, or an ISO 8601
+/// date-time.
 ///
-/// Whatever is more than [`LONGEST_RETRY_AFTER`] counts as that, a moment in the past as zero; none where the header is missing or unreadable.
+/// Whatever is more than [`LONGEST_RETRY_AFTER`] counts as that, a moment in the past as zero; none where the header is
+/// missing or unreadable.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     seconds(text).or_else(|| date(text, now)).map(|wait| wait.min(LONGEST_RETRY_AFTER))
@@ -62,9 +64,9 @@ mod tests {
         assert_eq!(wait("30"), Some(Duration::from_secs(30)));
         assert_eq!(wait(" 0 "), Some(Duration::ZERO));
         assert_eq!(wait("0.65"), Some(Duration::from_millis(650)));
-        assert_eq!(wait("Mon, 23 Nov 2026 12:01:00 GMT"), Some(Duration::from_secs(60)));
-        assert_eq!(wait("2026-11-23T12:02:00Z"), Some(Duration::from_secs(120)));
-        assert_eq!(wait("2026-11-23T13:02:00+01:00"), Some(Duration::from_secs(120)));
+        assert_eq!(wait("Mon, 23 Nov 2026 12:01:00 GMT"), Some(Duration::from_mins(1)));
+        assert_eq!(wait("2026-11-23T12:02:00Z"), Some(Duration::from_mins(2)));
+        assert_eq!(wait("2026-11-23T13:02:00+01:00"), Some(Duration::from_mins(2)));
     }
 
     #[test]

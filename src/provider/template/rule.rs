@@ -44,7 +44,8 @@ pub struct ParameterRule {
 }
 
 impl ParameterRule {
-    /// A rule by a regular expression (syntax of the crate `regex`: linear time, no look-around); one DNS label (RFC 1123 §2.1) where there is none.
+    /// A rule by a regular expression (syntax of the crate `regex`: linear time, no look-around); one DNS label (RFC
+    /// 1123 §2.1) where there is none.
     pub fn new(pattern: Option<&str>) -> Result<Self, RuleError> {
         let pattern = pattern.map(compile).transpose()?;
         Ok(Self { pattern })
@@ -86,7 +87,8 @@ fn compile(source: &str) -> Result<(String, Regex), RuleError> {
     Ok((source.to_owned(), anchored))
 }
 
-/// One DNS label: 1 to 63 letters, digits and hyphens, none of these at an end (RFC 1123 §2.1). Upper case is fine; DNS does not care.
+/// One DNS label: 1 to 63 letters, digits and hyphens, none of these at an end (RFC 1123 §2.1). Upper case is fine; DNS
+/// does not care.
 pub(super) fn is_dns_label(value: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric();
     (1..=63).contains(&value.len())

@@ -1,0 +1,365 @@
+//! What is told to people: computed from what was found and done, pure, and written last.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+
+use super::context::Context;
+use super::memory::Memory;
+use super::publish::MANAGER;
+use super::refresh::chain;
+use super::situation::Situation;
+use crate::api::condition::{ConditionType, Observed, merge};
+use crate::api::project_integration::{
+    AuthorizationStatus, HealthStatus, Installation, ProjectIntegrationStatus, TokenStatus,
+};
+use crate::api::{ProjectIntegration, Reason};
+use crate::grant::plan::Step;
+use crate::grant::{Grant, GrantView};
+
+/// What a status is computed from.
+pub struct Facts<'a> {
+    /// What was known at the beginning, with the grant as it is now.
+    pub situation: &'a Situation<'a>,
+    /// What this process remembers.
+    pub memory: &'a Memory,
+    /// The grant with its data, where it was read.
+    pub held: Option<&'a Grant>,
+    /// What the plan says next.
+    pub step: &'a Step,
+    /// The planned moment of the next refresh.
+    pub next_refresh: Option<Timestamp>,
+    /// A link that waits for a person.
+    pub authorization: Option<AuthorizationStatus>,
+    /// The last authorization was denied.
+    pub denied: bool,
+    /// Why a link that was asked for could not be made.
+    pub connect_error: Option<String>,
+    /// Requests that were handled.
+    pub handled: BTreeMap<String, String>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Computes the status.
+pub fn compute(facts: &Facts<'_>) -> ProjectIntegrationStatus {
+    let situation = facts.situation;
+    let standing = situation.integration.status.clone().unwrap_or_default();
+    let generation = situation.integration.metadata.generation.unwrap_or_default();
+    let authorized = authorized(facts);
+    let mut observed = vec![];
+    let (token_fresh, healthy) = match &situation.grant {
+        Some(grant) if situation.is_bound() => {
+            (Some(token_fresh(facts, grant)), Some(healthy(facts, &standing)))
+        }
+        _ => (None, None),
+    };
+    let (ready, stalled) = summary(facts, &authorized, token_fresh.as_ref(), healthy.as_ref());
+    observed.extend([ready, stalled, authorized]);
+    observed.extend(token_fresh);
+    observed.extend(healthy);
+    let conditions = merge(&standing.conditions, &observed, generation, facts.now);
+    let mut status = ProjectIntegrationStatus {
+        observed_generation: Some(generation),
+        conditions,
+        authorization: facts.authorization.clone(),
+        handled: facts.handled.clone(),
+        ..ProjectIntegrationStatus::default()
+    };
+    if let Some(grant) = &situation.grant {
+        describe(facts, grant, &standing, &mut status);
+    }
+    status
+}
+
+/// What the grant says of itself; what only its data tells is carried over where the data was not read.
+fn describe(
+    facts: &Facts<'_>,
+    grant: &GrantView,
+    standing: &ProjectIntegrationStatus,
+    status: &mut ProjectIntegrationStatus,
+) {
+    match facts.held {
+        Some(held) => {
+            status.scopes.clone_from(&held.scopes);
+            status.metadata.clone_from(&held.metadata);
+            status.installation = Some(Installation {
+                installed_by: held.installed.by.clone(),
+                agent_id: held.installed.agent_id.clone(),
+                installed_at: seconds(held.installed.at),
+                last_updated_at: seconds(held.tokens.obtained_at),
+            });
+        }
+        None => {
+            status.scopes.clone_from(&standing.scopes);
+            status.metadata.clone_from(&standing.metadata);
+            status.installation.clone_from(&standing.installation);
+        }
+    }
+    status.token = Some(TokenStatus {
+        secret_name: grant.published.as_ref().map(|published| published.name.clone()),
+        expires_at: grant.summary.expires_at.map(seconds),
+        last_refreshed_at: grant.summary.obtained_at.to_string(),
+        next_refresh_at: facts.next_refresh.map(seconds),
+    });
+    let health = &facts.memory.health;
+    let turned = condition_of(standing, ConditionType::Healthy) != condition_of(status, ConditionType::Healthy);
+    status.health = if turned && (health.failures > 0 || health.last_failed_at.is_some()) {
+        Some(HealthStatus {
+            consecutive_failures: health.failures,
+            last_failed_at: health.last_failed_at.map(seconds),
+        })
+    } else {
+        standing.health.clone()
+    };
+}
+
+fn authorized(facts: &Facts<'_>) -> Observed {
+    use ConditionType::Authorized;
+    let situation = facts.situation;
+    let name = &situation.name;
+    if situation.foreign {
+        let message = "A grant of an earlier life of this integration is kept in the operator's namespace; \
+                       connect again to replace it.";
+        return Observed::no(Authorized, Reason::ForeignGrant, message);
+    }
+    let Some(grant) = &situation.grant else {
+        if facts.authorization.is_some() {
+            let message = "Waiting for a person to open the authorization link.";
+            return Observed::no(Authorized, Reason::AuthorizationRequired, message);
+        }
+        if facts.denied {
+            let message = format!("The authorization was denied at the app; to try again: kubectl integration connect {name}");
+            return Observed::no(Authorized, Reason::AuthorizationDenied, message);
+        }
+        let message = match &facts.connect_error {
+            Some(error) => format!("No authorization link could be made: {error}."),
+            None => format!("Nobody has connected this integration: kubectl integration connect {name}"),
+        };
+        return Observed::no(Authorized, Reason::AuthorizationRequired, message);
+    };
+    if let Some(refusal) = grant.refused.as_ref().filter(|refusal| refusal.epoch == grant.summary.epoch) {
+        let message = format!("Refreshing failed for good: {}.", refusal.message);
+        return Observed::no(Authorized, Reason::ReauthorizationRequired, message);
+    }
+    if !situation.is_bound() {
+        let message = "The provider, its client or its endpoints are not those that this was connected with, so nothing \
+                       is sent to them: change them back, or connect again.";
+        return Observed::no(Authorized, Reason::ProviderChanged, message);
+    }
+    if let Some(at) = grant.mismatch {
+        let message = format!(
+            "At {} somebody authorized with another account; the connection was kept. To switch, disconnect first and \
+             connect again.",
+            seconds(at)
+        );
+        return Observed::yes(Authorized, Reason::AccountMismatch, message);
+    }
+    Observed::yes(Authorized, Reason::Granted, "Access is granted.")
+}
+
+fn token_fresh(facts: &Facts<'_>, grant: &GrantView) -> Observed {
+    use ConditionType::TokenFresh;
+    let suspended = facts.situation.settings.as_ref().is_ok_and(|settings| settings.suspend);
+    let trouble = facts.memory.trouble.as_ref();
+    let expired = grant.summary.expires_at.is_some_and(|at| at <= facts.now);
+    if suspended {
+        return Observed::no(TokenFresh, Reason::Suspended, "Suspended by spec.suspend: nothing is refreshed.");
+    }
+    if expired {
+        let cause = trouble.map(|trouble| format!(" {}; next try at {}.", sentence(&trouble.cause), seconds(trouble.retry_at)));
+        let message = format!("The access token has expired.{}", cause.unwrap_or_default());
+        return Observed::no(TokenFresh, Reason::Expired, message);
+    }
+    if grant.refused.is_some() {
+        let message = "The access token works until it expires; it cannot be refreshed any more.";
+        return Observed::no(TokenFresh, Reason::RefreshFailing, message);
+    }
+    if let Step::Ambiguous { until } = facts.step {
+        let message = format!(
+            "The answer to a refresh was lost, so it is not known whether the provider carried it out. Sending it again \
+             could end the grant; the access token that is held stays in use, and the next attempt is made at {}.",
+            seconds(*until)
+        );
+        return Observed::no(TokenFresh, Reason::RefreshAmbiguous, message);
+    }
+    if let Some(trouble) = trouble {
+        let reason = match trouble.reason {
+            Reason::ClientCredentialsInvalid | Reason::RefreshAmbiguous => trouble.reason,
+            _ => Reason::RefreshFailing,
+        };
+        let message = format!("{}; next try at {}.", sentence(&trouble.cause), seconds(trouble.retry_at));
+        return Observed::no(TokenFresh, reason, message);
+    }
+    match grant.summary.expires_at {
+        None => Observed::yes(TokenFresh, Reason::NeverExpires, "The access token has no expiry."),
+        Some(_) if !grant.summary.refreshable => {
+            Observed::yes(TokenFresh, Reason::Refreshed, "The provider gave no refresh token: connect again before expiry.")
+        }
+        Some(_) => Observed::yes(TokenFresh, Reason::Refreshed, "The access token is refreshed in time."),
+    }
+}
+
+fn healthy(facts: &Facts<'_>, standing: &ProjectIntegrationStatus) -> Observed {
+    use ConditionType::Healthy;
+    if let Some(verdict) = &facts.memory.health.verdict {
+        return Observed {
+            kind: Healthy,
+            status: verdict.healthy,
+            reason: verdict.reason,
+            message: verdict.message.clone(),
+        };
+    }
+    // A process that has just started has checked nothing yet; what stands, stands until it has.
+    let before = standing.conditions.iter().find(|condition| condition.type_ == Healthy.as_str());
+    let known = before.and_then(|condition| {
+        let reason = Reason::ALL.iter().find(|(reason, _)| reason.as_str() == condition.reason)?.0;
+        let status = match condition.status.as_str() {
+            "True" => Some(true),
+            "False" => Some(false),
+            _ => None,
+        };
+        Some(Observed { kind: Healthy, status, reason, message: condition.message.clone() })
+    });
+    known.unwrap_or_else(|| Observed::unknown(Healthy, Reason::NotChecked, "The credential has not been tried yet."))
+}
+
+/// `Ready` and `Stalled`: the first thing that stands in the way, in the order in which a person would mend it.
+fn summary(
+    facts: &Facts<'_>,
+    authorized: &Observed,
+    token_fresh: Option<&Observed>,
+    healthy: Option<&Observed>,
+) -> (Observed, Observed) {
+    let situation = facts.situation;
+    let block = |reason: Reason, message: String, stalled: bool| {
+        let stalled = if stalled {
+            Observed::yes(ConditionType::Stalled, reason, message.clone())
+        } else {
+            moving()
+        };
+        (Observed::no(ConditionType::Ready, reason, message), stalled)
+    };
+    if let Err(mismatch) = &situation.tenancy {
+        return block(Reason::TenantMismatch, format!("{}.", sentence(&mismatch.to_string())), true);
+    }
+    if let Err(error) = &situation.settings {
+        return block(Reason::InvalidSpec, format!("{}.", sentence(&error.to_string())), true);
+    }
+    if let Some(Err(error)) = &situation.provider {
+        return block(error.reason(), format!("{}.", sentence(&chain(error))), !error.is_transient());
+    }
+    if situation.settings.as_ref().is_ok_and(|settings| settings.suspend) {
+        return block(Reason::Suspended, "Suspended by spec.suspend; what is held is kept.".to_owned(), false);
+    }
+    if authorized.status != Some(true) {
+        return block(authorized.reason, authorized.message.clone(), facts.authorization.is_none());
+    }
+    if let Some(conflict) = &facts.memory.conflict {
+        return block(Reason::SecretConflict, format!("{}.", sentence(conflict)), true);
+    }
+    if let Some(fresh) = token_fresh.filter(|fresh| fresh.reason == Reason::Expired) {
+        return block(fresh.reason, fresh.message.clone(), false);
+    }
+    if let Some(healthy) = healthy.filter(|healthy| healthy.status == Some(false)) {
+        return block(healthy.reason, healthy.message.clone(), false);
+    }
+    // Trouble that has not hurt yet is shown, but the connection works.
+    match token_fresh.filter(|fresh| fresh.status != Some(true)) {
+        Some(fresh) => {
+            let ready = Observed::yes(ConditionType::Ready, fresh.reason, fresh.message.clone());
+            let stalled = if fresh.reason == Reason::ClientCredentialsInvalid {
+                Observed::yes(ConditionType::Stalled, fresh.reason, fresh.message.clone())
+            } else {
+                moving()
+            };
+            (ready, stalled)
+        }
+        None => (Observed::yes(ConditionType::Ready, Reason::Connected, "Connected."), moving()),
+    }
+}
+
+fn moving() -> Observed {
+    Observed::no(ConditionType::Stalled, Reason::Progressing, "Nothing waits for a person.")
+}
+
+/// The status of a condition, for comparisons.
+fn condition_of(status: &ProjectIntegrationStatus, kind: ConditionType) -> Option<&str> {
+    status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind.as_str())
+        .map(|condition| condition.status.as_str())
+}
+
+/// Writes the status where it differs from what stands, and tells of transitions by an Event.
+pub async fn apply(
+    context: &Context,
+    integration: &ProjectIntegration,
+    status: ProjectIntegrationStatus,
+) -> Result<(), kube::Error> {
+    let standing = integration.status.clone().unwrap_or_default();
+    if standing == status {
+        return Ok(());
+    }
+    let api: Api<ProjectIntegration> =
+        Api::namespaced(context.client.clone(), &integration.namespace().unwrap_or_default());
+    let patch = json!({
+        "apiVersion": format!("{}/v1alpha1", crate::api::GROUP),
+        "kind": "ProjectIntegration",
+        "metadata": { "name": integration.name_any(), "uid": integration.uid() },
+        "status": status,
+    });
+    match api.patch_status(&integration.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(&patch)).await {
+        Ok(_) => {}
+        // Gone, or another one by now: there is nobody left to tell.
+        Err(kube::Error::Api(answer)) if answer.is_not_found() || answer.is_conflict() => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    announce(context, integration, &standing, &status).await;
+    Ok(())
+}
+
+async fn announce(
+    context: &Context,
+    integration: &ProjectIntegration,
+    before: &ProjectIntegrationStatus,
+    now: &ProjectIntegrationStatus,
+) {
+    let ready = |status: &ProjectIntegrationStatus| {
+        status.conditions.iter().find(|condition| condition.type_ == "Ready").cloned()
+    };
+    let Some(now) = ready(now) else { return };
+    let earlier = ready(before);
+    if earlier.as_ref().map(|condition| condition.reason.as_str()) == Some(now.reason.as_str()) {
+        return;
+    }
+    let Some((reason, _)) = Reason::ALL.iter().find(|(reason, _)| reason.as_str() == now.reason) else { return };
+    let expected = matches!(reason, Reason::AuthorizationRequired | Reason::Suspended);
+    if now.status == "True" && *reason == Reason::Connected || expected {
+        context.events.normal(integration, *reason, "Reconcile", &now.message).await;
+    } else {
+        context.events.warning(integration, *reason, "Reconcile", &now.message).await;
+    }
+}
+
+/// A time as people and other tools read it: RFC 3339 with whole seconds.
+fn seconds(time: Timestamp) -> String {
+    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
+}
+
+/// A cause as the beginning of a sentence.
+fn sentence(text: &str) -> String {
+    let text = text.trim_end_matches('.');
+    let mut characters = text.chars();
+    match characters.next() {
+        // Names of fields stay as they are written.
+        Some(first) if !text.starts_with("spec.") && !text.starts_with("oauth2.") => {
+            first.to_uppercase().collect::<String>() + characters.as_str()
+        }
+        _ => text.to_owned(),
+    }
+}
