@@ -1,0 +1,85 @@
+//! What a test does where a cluster, or a part of it, cannot be had: on a person's machine it is
+//! skipped with a line that says so, and with `CI=true` it fails.
+
+use std::fmt::Display;
+
+use tokio::sync::OnceCell;
+
+use super::{Cluster, Options, Unavailable, progress};
+
+/// A part that not every cluster has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Namespaces are deleted and garbage is collected.
+    ControllerManager,
+    /// [`Cluster::audit_events`] works: the cluster was started with `audit_log`.
+    AuditLog,
+    /// The API server was started here, so that it can be stopped and given arguments.
+    OwnApiServer,
+}
+
+impl Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::ControllerManager => "a controller manager",
+            Self::AuditLog => "an audit log",
+            Self::OwnApiServer => "an API server started by the test",
+        })
+    }
+}
+
+/// Whether a test that lacks something must fail, by the value of `CI`.
+pub fn must_fail(ci: Option<&str>) -> bool {
+    matches!(ci, Some("true" | "1"))
+}
+
+/// Says that `test` is skipped and why; panics with `CI=true`.
+///
+/// # Panics
+/// With `CI=true`.
+#[track_caller]
+pub fn skip(test: &str, why: impl Display) {
+    assert!(
+        !must_fail(std::env::var("CI").ok().as_deref()),
+        "{test} cannot be skipped with CI=true: {why}"
+    );
+    progress::say(format_args!("SKIPPED {test}: {why}"));
+}
+
+/// Starts a cluster for `test`. `None` where no control plane can be had and the test is skipped.
+///
+/// # Panics
+/// When a control plane is there and does not start, and with `CI=true`.
+pub async fn start_or_skip(test: &str, options: Options) -> Option<Cluster> {
+    match Cluster::start(options).await {
+        Ok(cluster) => Some(cluster),
+        Err(error) if error.is::<Unavailable>() => {
+            skip(test, error);
+            None
+        }
+        Err(error) => panic!("the control plane does not start: {error:?}"),
+    }
+}
+
+/// One cluster with default options for all tests of this process, which must keep to namespaces
+/// of their own. It ends with the process.
+pub async fn shared(test: &str) -> Option<&'static Cluster> {
+    static SHARED: OnceCell<Option<Cluster>> = OnceCell::const_new();
+    let cluster = SHARED.get_or_init(|| start_or_skip(test, Options::default())).await;
+    if cluster.is_none() {
+        skip(test, "there is no control plane");
+    }
+    cluster.as_ref()
+}
+
+impl Cluster {
+    /// Whether the cluster has `part`; if not, `test` is to return, and this has said why.
+    #[track_caller]
+    pub fn has_or_skip(&self, part: Part, test: &str) -> bool {
+        let has = self.has(part);
+        if !has {
+            skip(test, format_args!("it needs {part}, which the cluster from {} lacks", self.origin()));
+        }
+        has
+    }
+}
