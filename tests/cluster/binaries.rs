@@ -134,9 +134,14 @@ pub fn ways(environment: &Environment) -> Vec<Way> {
 
 /// Goes all ways until one leads to a control plane. The error is an [`Unavailable`].
 pub async fn find(environment: &Environment) -> Result<Found> {
+    first_of(&ways(environment)).await
+}
+
+/// Goes these ways until one leads to a control plane, and says why the others did not.
+pub async fn first_of(ways: &[Way]) -> Result<Found> {
     let mut reasons = Vec::new();
-    for way in ways(environment) {
-        match go(&way).await {
+    for way in ways {
+        match go(way).await {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => {}
             Err(error) => {
@@ -169,7 +174,7 @@ async fn go(way: &Way) -> Result<Option<Found>> {
         Way::Download(archive, folder) => archive::fetch(archive, folder).await?,
         Way::Build(folder) => {
             let folder = folder.clone();
-            tokio::task::spawn_blocking(move || golang::build(&folder)).await??
+            tokio::task::spawn_blocking(move || golang::build("go".as_ref(), &folder)).await??
         }
     };
     Ok(Some(Found::Binaries(binaries)))

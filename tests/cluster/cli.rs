@@ -64,7 +64,7 @@ async fn fetch(build: bool) -> Result<()> {
     let environment = Environment::current()?;
     let found = if build {
         let folder = environment.cache.join(golang::VERSION);
-        Found::Binaries(tokio::task::spawn_blocking(move || golang::build(&folder)).await??)
+        Found::Binaries(tokio::task::spawn_blocking(move || golang::build("go".as_ref(), &folder)).await??)
     } else {
         binaries::find(&environment).await?
     };

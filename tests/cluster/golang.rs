@@ -2,6 +2,7 @@
 //! built under another name and renamed, and then told in the file `complete`, so that a build
 //! that was interrupted goes on where it stopped; a lock lets one process build at a time.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -49,8 +50,8 @@ fn entry(name: &str, size: u64) -> String {
     format!("{name} {size}")
 }
 
-/// Builds what is missing.
-pub fn build(folder: &Path) -> Result<Binaries> {
+/// Builds what is missing with the program `go`.
+pub fn build(go: &OsStr, folder: &Path) -> Result<Binaries> {
     fs::create_dir_all(bin(folder)).with_context(|| format!("cannot make {}", folder.display()))?;
     let _lock = lock(folder)?;
     let missing: Vec<_> = PROGRAMS.iter().filter(|(name, _)| !has(folder, name)).collect();
@@ -62,7 +63,7 @@ pub fn build(folder: &Path) -> Result<Binaries> {
         ));
     }
     for (name, package) in missing {
-        build_program(folder, name, package)?;
+        build_program(go, folder, name, package)?;
     }
     Binaries::in_folder(&bin(folder), format!("a build of {VERSION}"))
 }
@@ -84,12 +85,12 @@ fn lock(folder: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn build_program(folder: &Path, name: &str, package: &str) -> Result<()> {
+fn build_program(go: &OsStr, folder: &Path, name: &str, package: &str) -> Result<()> {
     let unfinished = bin(folder).join(format!(".{name}.unfinished"));
     let log = folder.join(format!("{name}.build.log"));
     progress::say(format_args!("building {name}"));
     let start = Instant::now();
-    run_go(&unfinished, package, &log, || {
+    run_go(go, &unfinished, package, &log, || {
         progress::say(format_args!("still building {name}, after {} s", start.elapsed().as_secs()));
     })
     .with_context(|| format!("cannot build {name} with Go"))?;
@@ -119,9 +120,9 @@ fn record(folder: &Path, name: &str, size: u64) -> Result<()> {
     Ok(())
 }
 
-fn run_go(output: &Path, package: &str, log: &Path, mut still: impl FnMut()) -> Result<()> {
+fn run_go(go: &OsStr, output: &Path, package: &str, log: &Path, mut still: impl FnMut()) -> Result<()> {
     let log_file = File::create(log)?;
-    let mut go = Command::new("go")
+    let mut build = Command::new(go)
         .current_dir(module())
         .args(["build", "-trimpath", "-ldflags", &linker_flags(), "-o"])
         .arg(output)
@@ -135,10 +136,10 @@ fn run_go(output: &Path, package: &str, log: &Path, mut still: impl FnMut()) -> 
         .stdout(log_file.try_clone()?)
         .stderr(log_file)
         .spawn()
-        .context("cannot start `go`; is it installed?")?;
+        .with_context(|| format!("cannot start {}; is Go installed?", go.display()))?;
     let mut told = Instant::now();
     let status = loop {
-        if let Some(status) = go.try_wait()? {
+        if let Some(status) = build.try_wait()? {
             break status;
         }
         if told.elapsed() > Duration::from_secs(30) {

@@ -96,8 +96,13 @@ impl Cluster {
     /// The error is an [`Unavailable`] where there is no control plane to be had; any other error
     /// means that one was there and did not start.
     pub async fn start(options: Options) -> Result<Self> {
+        Self::start_in(&Environment::current()?, options).await
+    }
+
+    /// Starts a cluster as in an environment that need not be this process's.
+    pub async fn start_in(environment: &Environment, options: Options) -> Result<Self> {
         install_crypto_provider();
-        match binaries::find(&Environment::current()?).await? {
+        match binaries::find(environment).await? {
             Found::Cluster(kubeconfig) => Self::join(kubeconfig, &options).await,
             Found::Binaries(binaries) => launch::launch(&binaries, &options).await,
         }
