@@ -1,7 +1,12 @@
 //! The control plane of the tests, tested: that it works, that nothing of it stays behind, and
 //! that its programs are found where they should be.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails, and tells its parent what it did"
+)]
 
 mod cluster;
 

@@ -29,7 +29,7 @@ pub fn cluster_entry(server: &str, authority: &str) -> Value {
 }
 
 /// A kubeconfig with one user.
-pub fn kubeconfig(cluster: Value, namespace: &str, credential: &Credential<'_>) -> String {
+pub fn kubeconfig(cluster: &Value, namespace: &str, credential: &Credential<'_>) -> String {
     let user = match credential {
         Credential::Certificate(identity) => json!({
             "client-certificate-data": STANDARD.encode(&identity.certificate),
@@ -69,7 +69,10 @@ impl Cluster {
             .create_token_request(name, &PostParams::default(), &request)
             .await
             .with_context(|| format!("no token for ServiceAccount {namespace}/{name}"))?;
-        Ok(answer.status.context("a TokenRequest without status")?.token)
+        Ok(answer
+            .status
+            .context("a TokenRequest without status")?
+            .token)
     }
 
     /// A kubeconfig with a token of a service account, in its namespace. It goes with the cluster.
@@ -79,9 +82,14 @@ impl Cluster {
         name: &str,
         audiences: &[&str],
     ) -> Result<PathBuf> {
-        let token = self.service_account_token(namespace, name, audiences).await?;
-        let config = kubeconfig(self.cluster_entry(), namespace, &Credential::Token(&token));
-        let file = format!("{namespace}.{name}.{}.kubeconfig", uuid::Uuid::new_v4().simple());
+        let token = self
+            .service_account_token(namespace, name, audiences)
+            .await?;
+        let config = kubeconfig(&self.cluster_entry(), namespace, &Credential::Token(&token));
+        let file = format!(
+            "{namespace}.{name}.{}.kubeconfig",
+            uuid::Uuid::new_v4().simple()
+        );
         self.supervisor.write(&file, &config)
     }
 
@@ -90,7 +98,10 @@ impl Cluster {
         let config = &self.config;
         let mut entry = json!({"server": config.cluster_url.to_string()});
         if let Some(certificates) = &config.root_cert {
-            let pem: String = certificates.iter().map(|der| certificate_pem(der)).collect();
+            let pem: String = certificates
+                .iter()
+                .map(|der| certificate_pem(der))
+                .collect();
             entry["certificate-authority-data"] = STANDARD.encode(pem).into();
         }
         if config.accept_invalid_certs {
@@ -108,7 +119,13 @@ impl Cluster {
 
 fn certificate_pem(der: &[u8]) -> String {
     let encoded = STANDARD.encode(der);
-    let lines: Vec<String> =
-        encoded.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    let lines: Vec<String> = encoded
+        .as_bytes()
+        .chunks(64)
+        .map(|line| String::from_utf8_lossy(line).into_owned())
+        .collect();
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        lines.join("\n")
+    )
 }

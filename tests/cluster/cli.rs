@@ -48,7 +48,11 @@ enum Verb {
 async fn main() -> Result<()> {
     match Arguments::parse().command {
         Verb::Fetch { build } => fetch(build).await,
-        Verb::Up { dir, audit, apiserver_args } => {
+        Verb::Up {
+            dir,
+            audit,
+            apiserver_args,
+        } => {
             up(Options {
                 keep_dir: dir,
                 audit_log: audit,
@@ -64,12 +68,16 @@ async fn fetch(build: bool) -> Result<()> {
     let environment = Environment::current()?;
     let found = if build {
         let folder = environment.cache.join(golang::VERSION);
-        Found::Binaries(tokio::task::spawn_blocking(move || golang::build("go".as_ref(), &folder)).await??)
+        Found::Binaries(
+            tokio::task::spawn_blocking(move || golang::build("go".as_ref(), &folder)).await??,
+        )
     } else {
         binaries::find(&environment).await?
     };
     match found {
-        Found::Cluster(kubeconfig) => println!("the tests use the cluster of {}", kubeconfig.display()),
+        Found::Cluster(kubeconfig) => {
+            println!("the tests use the cluster of {}", kubeconfig.display());
+        }
         Found::Binaries(binaries) => {
             println!("{}: {}", binaries.origin, binaries.kube_apiserver.display());
             if binaries.kube_controller_manager.is_none() {
@@ -90,7 +98,11 @@ async fn up(options: Options) -> Result<()> {
         _ = interrupt.recv() => return Ok(()),
         _ = terminate.recv() => return Ok(()),
     };
-    eprintln!("ready after {:.1} s, from {}", start.elapsed().as_secs_f64(), cluster.origin());
+    eprintln!(
+        "ready after {:.1} s, from {}",
+        start.elapsed().as_secs_f64(),
+        cluster.origin()
+    );
     if !cluster.has(Part::ControllerManager) {
         eprintln!("no controller manager: namespaces are not deleted and no garbage is collected");
     }

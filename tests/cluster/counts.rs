@@ -33,16 +33,24 @@ impl ApiRequest {
     /// A request for a subresource.
     #[must_use]
     pub fn subresource(self, subresource: &str) -> Self {
-        Self { subresource: subresource.to_owned(), ..self }
+        Self {
+            subresource: subresource.to_owned(),
+            ..self
+        }
     }
 }
 
 impl Cluster {
     /// All requests answered so far, of everybody, the control plane included. A watch counts when
-    /// it ends, and a request may be counted a moment after its answer.
-    pub async fn api_request_counts(&self) -> Result<BTreeMap<ApiRequest, f64>> {
+    /// it ends, a request may be counted a moment after its answer, and one that was refused for
+    /// want of rights is not counted at all: those are in the audit log only.
+    pub async fn api_request_counts(&self) -> Result<BTreeMap<ApiRequest, u64>> {
         let request = http::Request::get("/metrics").body(Vec::new())?;
-        let text = self.client()?.request_text(request).await.context("cannot read /metrics")?;
+        let text = self
+            .client()?
+            .request_text(request)
+            .await
+            .context("cannot read /metrics")?;
         Ok(parse_counts(&text))
     }
 
@@ -52,13 +60,21 @@ impl Cluster {
     /// The log may lag behind an answer. So this sends a request of its own and waits for it to
     /// show up; what was answered before is then in the log, and the own request is left out.
     pub async fn audit_events(&self) -> Result<Vec<Value>> {
-        let path = self.audit_log.as_ref().context("the cluster was started without audit_log")?;
+        let path = self
+            .audit_log
+            .as_ref()
+            .context("the cluster was started without audit_log")?;
         let marker = format!("/version?audit-marker={}", uuid::Uuid::new_v4().simple());
         let request = http::Request::get(&marker).body(Vec::new())?;
-        self.client()?.request_text(request).await.context("cannot reach the API server")?;
+        self.client()?
+            .request_text(request)
+            .await
+            .context("cannot reach the API server")?;
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let log = tokio::fs::read_to_string(path).await.context("cannot read the audit log")?;
+            let log = tokio::fs::read_to_string(path)
+                .await
+                .context("cannot read the audit log")?;
             if log.contains(&marker) {
                 return parse_audit(&log);
             }
@@ -71,12 +87,22 @@ impl Cluster {
 }
 
 /// Sums `apiserver_request_total` over codes, versions and scopes.
-pub fn parse_counts(metrics: &str) -> BTreeMap<ApiRequest, f64> {
+pub fn parse_counts(metrics: &str) -> BTreeMap<ApiRequest, u64> {
     let mut counts = BTreeMap::new();
     for line in metrics.lines() {
-        let Some(rest) = line.strip_prefix("apiserver_request_total{") else { continue };
-        let Some((labels, value)) = rest.rsplit_once("} ") else { continue };
-        let Ok(value) = value.trim().parse::<f64>() else { continue };
+        let Some(rest) = line.strip_prefix("apiserver_request_total{") else {
+            continue;
+        };
+        let Some((labels, value)) = rest.rsplit_once("} ") else {
+            continue;
+        };
+        // Large values are written as 1.2e+06.
+        let Ok(value) = value.trim().parse::<f64>() else {
+            continue;
+        };
+        let Ok(value) = format!("{value:.0}").parse::<u64>() else {
+            continue;
+        };
         let label = |name: &str| label(labels, name).unwrap_or_default().to_owned();
         let request = ApiRequest {
             verb: label("verb"),
@@ -103,18 +129,24 @@ pub fn parse_audit(log: &str) -> Result<Vec<Value>> {
     let mut events: Vec<Value> = Vec::new();
     let mut places = BTreeMap::new();
     // A line without its end is still being written.
-    for line in log.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
-        let event: Value = serde_json::from_str(line).context("cannot read a line of the audit log")?;
-        if event["requestURI"].as_str().is_some_and(|uri| uri.starts_with("/version?audit-marker=")) {
+    for line in log
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
+    {
+        let event: Value =
+            serde_json::from_str(line).context("cannot read a line of the audit log")?;
+        if event["requestURI"]
+            .as_str()
+            .is_some_and(|uri| uri.starts_with("/version?audit-marker="))
+        {
             continue;
         }
         let id = event["auditID"].as_str().unwrap_or_default().to_owned();
-        match places.get(&id) {
-            Some(&place) => events[place] = event,
-            None => {
-                places.insert(id, events.len());
-                events.push(event);
-            }
+        if let Some(&place) = places.get(&id) {
+            events[place] = event;
+        } else {
+            places.insert(id, events.len());
+            events.push(event);
         }
     }
     Ok(events)

@@ -40,7 +40,10 @@ pub struct Command {
 
 impl Command {
     fn new(program: &Path, arguments: Vec<String>) -> Self {
-        Self { program: program.to_owned(), arguments }
+        Self {
+            program: program.to_owned(),
+            arguments,
+        }
     }
 
     /// The command as a shell script that becomes the program.
@@ -84,13 +87,17 @@ async fn launch_once(binaries: &Binaries, options: &Options) -> Result<Cluster> 
     let apiserver = files.apiserver(binaries, options, etcd_port, api_port);
     supervisor.start(API_SERVER, &apiserver)?;
     let kubeconfig = files.path("kubeconfig");
-    let config =
-        kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(&kubeconfig)?, &KubeConfigOptions::default())
-            .await?;
+    let config = kube::Config::from_custom_kubeconfig(
+        Kubeconfig::read_from(&kubeconfig)?,
+        &KubeConfigOptions::default(),
+    )
+    .await?;
     wait_for_api_server(&supervisor, &config, options.patience).await?;
 
-    let controller_manager =
-        binaries.kube_controller_manager.as_deref().filter(|_| options.controller_manager);
+    let controller_manager = binaries
+        .kube_controller_manager
+        .as_deref()
+        .filter(|_| options.controller_manager);
     if let Some(program) = controller_manager {
         supervisor.start(CONTROLLER_MANAGER, &files.controller_manager(program))?;
     }
@@ -144,14 +151,18 @@ impl Files {
             supervisor.write(&format!("{name}.key"), &identity.key)?;
         }
         let server = format!("https://127.0.0.1:{api_port}");
-        for (file, user) in
-            [("kubeconfig", ADMIN_USER), ("controller-manager.kubeconfig", CONTROLLER_MANAGER_USER)]
-        {
+        for (file, user) in [
+            ("kubeconfig", ADMIN_USER),
+            ("controller-manager.kubeconfig", CONTROLLER_MANAGER_USER),
+        ] {
             let credential = Credential::Certificate(&pki.client(user, ADMIN_GROUP)?);
-            let kubeconfig = access::kubeconfig(access::cluster_entry(&server, &ca), "default", &credential);
+            let kubeconfig =
+                access::kubeconfig(&access::cluster_entry(&server, &ca), "default", &credential);
             supervisor.write(file, &kubeconfig)?;
         }
-        Ok(Self { directory: supervisor.directory().to_owned() })
+        Ok(Self {
+            directory: supervisor.directory().to_owned(),
+        })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -164,23 +175,32 @@ impl Files {
 
     fn etcd(&self, binaries: &Binaries, port: u16) -> Command {
         let url = format!("https://127.0.0.1:{port}");
-        Command::new(&binaries.etcd, vec![
-            self.argument("data-dir", "etcd-data"),
-            format!("--listen-client-urls={url}"),
-            format!("--advertise-client-urls={url}"),
-            // There are no peers; whichever port is free will do.
-            "--listen-peer-urls=http://127.0.0.1:0".to_owned(),
-            self.argument("cert-file", "etcd.crt"),
-            self.argument("key-file", "etcd.key"),
-            self.argument("trusted-ca-file", "ca.crt"),
-            "--client-cert-auth=true".to_owned(),
-            "--enable-grpc-gateway=false".to_owned(),
-            "--unsafe-no-fsync=true".to_owned(),
-            "--log-level=warn".to_owned(),
-        ])
+        Command::new(
+            &binaries.etcd,
+            vec![
+                self.argument("data-dir", "etcd-data"),
+                format!("--listen-client-urls={url}"),
+                format!("--advertise-client-urls={url}"),
+                // There are no peers; whichever port is free will do.
+                "--listen-peer-urls=http://127.0.0.1:0".to_owned(),
+                self.argument("cert-file", "etcd.crt"),
+                self.argument("key-file", "etcd.key"),
+                self.argument("trusted-ca-file", "ca.crt"),
+                "--client-cert-auth=true".to_owned(),
+                "--enable-grpc-gateway=false".to_owned(),
+                "--unsafe-no-fsync=true".to_owned(),
+                "--log-level=warn".to_owned(),
+            ],
+        )
     }
 
-    fn apiserver(&self, binaries: &Binaries, options: &Options, etcd_port: u16, port: u16) -> Command {
+    fn apiserver(
+        &self,
+        binaries: &Binaries,
+        options: &Options,
+        etcd_port: u16,
+        port: u16,
+    ) -> Command {
         let mut arguments = vec![
             "--bind-address=127.0.0.1".to_owned(),
             "--advertise-address=127.0.0.1".to_owned(),
@@ -211,16 +231,20 @@ impl Files {
     }
 
     fn controller_manager(&self, program: &Path) -> Command {
-        Command::new(program, vec![
-            self.argument("kubeconfig", "controller-manager.kubeconfig"),
-            "--controllers=namespace,serviceaccount,serviceaccount-token,garbagecollector".to_owned(),
-            self.argument("service-account-private-key-file", "service-account.key"),
-            self.argument("root-ca-file", "ca.crt"),
-            "--leader-elect=false".to_owned(),
-            "--secure-port=0".to_owned(),
-            "--kube-api-qps=500".to_owned(),
-            "--kube-api-burst=1000".to_owned(),
-        ])
+        Command::new(
+            program,
+            vec![
+                self.argument("kubeconfig", "controller-manager.kubeconfig"),
+                "--controllers=namespace,serviceaccount,serviceaccount-token,garbagecollector"
+                    .to_owned(),
+                self.argument("service-account-private-key-file", "service-account.key"),
+                self.argument("root-ca-file", "ca.crt"),
+                "--leader-elect=false".to_owned(),
+                "--secure-port=0".to_owned(),
+                "--kube-api-qps=500".to_owned(),
+                "--kube-api-burst=1000".to_owned(),
+            ],
+        )
     }
 }
 
@@ -240,7 +264,10 @@ fn audit_policy() -> String {
 
 async fn wait_for_etcd(supervisor: &Supervisor, port: u16, patience: Duration) -> Result<()> {
     let deadline = Instant::now() + patience;
-    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+    while tokio::net::TcpStream::connect(("127.0.0.1", port))
+        .await
+        .is_err()
+    {
         pause(supervisor, ETCD, deadline, "nothing listens on its port").await?;
     }
     Ok(())
@@ -258,7 +285,8 @@ pub async fn wait_for_api_server(
     let client = kube::Client::try_from(impatient)?;
     loop {
         let request = http::Request::get("/readyz").body(Vec::new())?;
-        let answer = tokio::time::timeout(Duration::from_secs(5), client.request_text(request)).await;
+        let answer =
+            tokio::time::timeout(Duration::from_secs(5), client.request_text(request)).await;
         let why = match answer {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => error.to_string(),
@@ -269,7 +297,12 @@ pub async fn wait_for_api_server(
 }
 
 /// A short wait between two looks at a component, unless it ended or time is up.
-async fn pause(supervisor: &Supervisor, name: &'static str, deadline: Instant, why: &str) -> Result<()> {
+async fn pause(
+    supervisor: &Supervisor,
+    name: &'static str,
+    deadline: Instant,
+    why: &str,
+) -> Result<()> {
     if let Some(code) = supervisor.exit_code(name) {
         let tail = supervisor.log_tail(name);
         if tail.contains("address already in use") {
@@ -278,7 +311,9 @@ async fn pause(supervisor: &Supervisor, name: &'static str, deadline: Instant, w
         bail!("{name} ended with exit code {code}; the end of its log:\n{tail}");
     }
     // An API server whose etcd is gone would wait for it in vain.
-    if name != ETCD && let Some(code) = supervisor.exit_code(ETCD) {
+    if name != ETCD
+        && let Some(code) = supervisor.exit_code(ETCD)
+    {
         let tail = supervisor.log_tail(ETCD);
         if tail.contains("address already in use") {
             return Err(PortTaken(ETCD).into());
@@ -286,17 +321,23 @@ async fn pause(supervisor: &Supervisor, name: &'static str, deadline: Instant, w
         bail!("{ETCD} ended with exit code {code}; the end of its log:\n{tail}");
     }
     if Instant::now() > deadline {
-        bail!("{name} is not ready in time: {why}; the end of its log:\n{}", supervisor.log_tail(name));
+        bail!(
+            "{name} is not ready in time: {why}; the end of its log:\n{}",
+            supervisor.log_tail(name)
+        );
     }
     tokio::time::sleep(Duration::from_millis(25)).await;
     Ok(())
 }
 
 impl Cluster {
-    /// Whether a controller made the ServiceAccount that every namespace gets.
+    /// Whether a controller made the `ServiceAccount` that every namespace gets.
     pub(super) async fn has_default_service_account(&self) -> Result<bool> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client()?, "default");
-        let account = accounts.get_opt("default").await.context("cannot read a ServiceAccount")?;
+        let account = accounts
+            .get_opt("default")
+            .await
+            .context("cannot read a ServiceAccount")?;
         Ok(account.is_some())
     }
 

@@ -28,6 +28,7 @@ pub mod binaries;
 pub mod counts;
 pub mod golang;
 pub mod launch;
+pub mod namespaces;
 pub mod pki;
 pub mod progress;
 pub mod require;
@@ -130,6 +131,7 @@ impl Cluster {
         }
         // Whoever made this ServiceAccount is a controller manager.
         cluster.has_controller_manager = cluster.has_default_service_account().await?;
+        cluster.delete_old_namespaces().await?;
         Ok(cluster)
     }
 
@@ -193,7 +195,10 @@ impl Cluster {
 
     /// Starts the API server again, on the same port with the same arguments, and waits for it.
     pub async fn restart_api_server(&self) -> Result<()> {
-        let command = self.apiserver.as_ref().context("the API server is not ours to start")?;
+        let command = self
+            .apiserver
+            .as_ref()
+            .context("the API server is not ours to start")?;
         self.supervisor.kill(launch::API_SERVER).await?;
         self.supervisor.start(launch::API_SERVER, command)?;
         launch::wait_for_api_server(&self.supervisor, &self.config, self.patience).await

@@ -51,25 +51,39 @@ pub fn skip(test: &str, why: impl Display) {
 /// # Panics
 /// When a control plane is there and does not start, and with `CI=true`.
 pub async fn start_or_skip(test: &str, options: Options) -> Option<Cluster> {
-    match Cluster::start(options).await {
+    match try_start(options).await {
         Ok(cluster) => Some(cluster),
-        Err(error) if error.is::<Unavailable>() => {
-            skip(test, error);
+        Err(unavailable) => {
+            skip(test, unavailable);
             None
         }
-        Err(error) => panic!("the control plane does not start: {error:?}"),
     }
 }
 
 /// One cluster with default options for all tests of this process, which must keep to namespaces
 /// of their own. It ends with the process.
+///
+/// # Panics
+/// As [`start_or_skip`].
 pub async fn shared(test: &str) -> Option<&'static Cluster> {
-    static SHARED: OnceCell<Option<Cluster>> = OnceCell::const_new();
-    let cluster = SHARED.get_or_init(|| start_or_skip(test, Options::default())).await;
-    if cluster.is_none() {
-        skip(test, "there is no control plane");
+    static SHARED: OnceCell<Result<Cluster, Unavailable>> = OnceCell::const_new();
+    match SHARED.get_or_init(|| try_start(Options::default())).await {
+        Ok(cluster) => Some(cluster),
+        Err(unavailable) => {
+            skip(test, unavailable);
+            None
+        }
     }
-    cluster.as_ref()
+}
+
+async fn try_start(options: Options) -> Result<Cluster, Unavailable> {
+    match Cluster::start(options).await {
+        Ok(cluster) => Ok(cluster),
+        Err(error) => match error.downcast::<Unavailable>() {
+            Ok(unavailable) => Err(unavailable),
+            Err(error) => panic!("the control plane does not start: {error:?}"),
+        },
+    }
 }
 
 impl Cluster {
@@ -78,7 +92,13 @@ impl Cluster {
     pub fn has_or_skip(&self, part: Part, test: &str) -> bool {
         let has = self.has(part);
         if !has {
-            skip(test, format_args!("it needs {part}, which the cluster from {} lacks", self.origin()));
+            skip(
+                test,
+                format_args!(
+                    "it needs {part}, which the cluster from {} lacks",
+                    self.origin()
+                ),
+            );
         }
         has
     }

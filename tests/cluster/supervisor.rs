@@ -87,7 +87,10 @@ impl Supervisor {
             .create(directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
         let directory = directory.canonicalize()?;
-        fs::write(directory.join(MARKER), "The next test cluster in this directory removes all of it.\n")?;
+        fs::write(
+            directory.join(MARKER),
+            "The next test cluster in this directory removes all of it.\n",
+        )?;
         Self::spawn(directory, true)
     }
 
@@ -105,7 +108,11 @@ impl Supervisor {
             .spawn()
             .context("cannot start sh")?;
         let pipe = Mutex::new(shell.stdin.take());
-        Ok(Self { directory, shell, pipe })
+        Ok(Self {
+            directory,
+            shell,
+            pipe,
+        })
     }
 
     /// The directory of the components' files.
@@ -116,7 +123,8 @@ impl Supervisor {
     /// Writes a file of this cluster, readable to its owner only.
     pub fn write(&self, name: &str, contents: &str) -> Result<PathBuf> {
         let path = self.directory.join(name);
-        write_private(&path, contents).with_context(|| format!("cannot write {}", path.display()))?;
+        write_private(&path, contents)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
 
@@ -187,11 +195,17 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        self.pipe.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        self.pipe
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let deadline = Instant::now() + Duration::from_secs(20);
         while matches!(self.shell.try_wait(), Ok(None)) {
             if Instant::now() > deadline {
-                progress::say(format_args!("the cluster in {} does not stop", self.directory.display()));
+                progress::say(format_args!(
+                    "the cluster in {} does not stop",
+                    self.directory.display()
+                ));
                 return;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -200,19 +214,30 @@ impl Drop for Supervisor {
 }
 
 fn clear(directory: &Path) -> Result<()> {
-    let Ok(mut entries) = fs::read_dir(directory) else { return Ok(()) };
+    let Ok(mut entries) = fs::read_dir(directory) else {
+        return Ok(());
+    };
     if directory.join(MARKER).exists() {
-        return fs::remove_dir_all(directory).with_context(|| format!("cannot clear {}", directory.display()));
+        return fs::remove_dir_all(directory)
+            .with_context(|| format!("cannot clear {}", directory.display()));
     }
     if entries.next().is_some() {
-        bail!("{} is neither empty nor a test cluster's", directory.display());
+        bail!(
+            "{} is neither empty nor a test cluster's",
+            directory.display()
+        );
     }
     Ok(())
 }
 
 fn write_private(path: &Path, contents: &str) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(contents.as_bytes())
 }
 
