@@ -37,7 +37,7 @@ async fn dropping_a_cluster_leaves_nothing() {
     assert!(processes.iter().all(|(_, pid)| runs(*pid)));
     drop(cluster);
     assert!(!directory.exists());
-    assert_eq!(processes.iter().filter(|(_, pid)| runs(*pid)).count(), 0);
+    assert!(!processes.iter().any(|(_, pid)| runs(*pid)));
 }
 
 #[tokio::test]
@@ -58,7 +58,10 @@ async fn a_kept_directory_is_left_and_cleared_by_the_next_cluster() {
         }
         assert!(!kept.path().join("left-behind").exists());
         cluster.client().unwrap().apiserver_version().await.unwrap();
+        let processes = cluster.process_ids();
+        assert_eq!(processes.len(), 2, "{processes:?}");
         drop(cluster);
+        assert!(!processes.iter().any(|(_, pid)| runs(*pid)));
         assert!(kept.path().join("kube-apiserver.log").exists());
         std::fs::write(kept.path().join("left-behind"), "").unwrap();
     }

@@ -317,3 +317,25 @@ async fn a_start_that_fails_tells_the_end_of_the_log() {
     );
     assert!(error.contains("unknown flag: --no-such-flag"), "{error}");
 }
+
+#[tokio::test]
+async fn a_port_that_somebody_else_has_is_told() {
+    let test = "a_port_that_somebody_else_has_is_told";
+    let Some(shared) = cluster::shared(test).await else {
+        return;
+    };
+    if !shared.has_or_skip(Part::OwnApiServer, test) {
+        return;
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let options = Options {
+        extra_apiserver_args: vec![format!("--secure-port={port}")],
+        ..Options::default()
+    };
+    let error = Cluster::start(options).await.unwrap_err().to_string();
+    assert!(
+        error.contains("taken by somebody else before kube-apiserver"),
+        "{error}"
+    );
+}
