@@ -97,7 +97,10 @@ impl Cluster {
     #[track_caller]
     pub fn has_or_skip(&self, part: Part, test: &str) -> bool {
         let has = self.has(part);
-        let why = format!("it needs {part}, which the cluster from {} lacks", self.origin());
+        let why = format!(
+            "it needs {part}, which the cluster from {} lacks",
+            self.origin()
+        );
         if !has && self.is_provided() && part != Part::ControllerManager {
             say_skipped(test, why);
         } else if !has {
