@@ -97,9 +97,10 @@ async fn launch_once(binaries: &Binaries, options: &Options) -> Result<Cluster> 
     let controller_manager = binaries
         .kube_controller_manager
         .as_deref()
-        .filter(|_| options.controller_manager);
-    if let Some(program) = controller_manager {
-        supervisor.start(CONTROLLER_MANAGER, &files.controller_manager(program))?;
+        .filter(|_| options.controller_manager)
+        .map(|program| files.controller_manager(program));
+    if let Some(command) = &controller_manager {
+        start_controller_manager(&supervisor, command, options.patience).await?;
     }
     let cluster = Cluster {
         config,
@@ -110,6 +111,7 @@ async fn launch_once(binaries: &Binaries, options: &Options) -> Result<Cluster> 
         origin: binaries.origin.clone(),
         patience: options.patience,
         apiserver: Some(apiserver),
+        controller_manager,
         supervisor,
     };
     if cluster.has_controller_manager {
@@ -293,6 +295,49 @@ pub async fn wait_for_api_server(
             Err(_) => "/readyz does not answer".to_owned(),
         };
         pause(supervisor, API_SERVER, deadline, &why).await?;
+    }
+}
+
+/// Starts the controller manager and waits until it follows owners.
+pub async fn start_controller_manager(
+    supervisor: &Supervisor,
+    command: &Command,
+    patience: Duration,
+) -> Result<()> {
+    // It has no other way to tell: its readiness does not depend on its controllers.
+    let synced = || {
+        let log = supervisor.log(CONTROLLER_MANAGER);
+        log.matches("all resource monitors have synced").count()
+    };
+    let before = synced();
+    let deadline = Instant::now() + patience;
+    supervisor.start(CONTROLLER_MANAGER, command)?;
+    while synced() == before {
+        let why = "its garbage collector has not looked at all resources";
+        pause(supervisor, CONTROLLER_MANAGER, deadline, why).await?;
+    }
+    Ok(())
+}
+
+/// Waits until the API server lists a group: its resources answer a little earlier.
+pub async fn wait_for_group(client: &kube::Client, group: &str, patience: Duration) -> Result<()> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let groups = client
+            .list_api_groups_aggregated()
+            .await
+            .context("cannot list the API groups")?;
+        let mut names = groups
+            .items
+            .iter()
+            .filter_map(|item| item.metadata.as_ref()?.name.as_deref());
+        if names.any(|name| name == group) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("the API server does not list the group {group}");
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }
 

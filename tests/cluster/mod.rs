@@ -88,6 +88,7 @@ pub struct Cluster {
     origin: String,
     patience: Duration,
     apiserver: Option<launch::Command>,
+    controller_manager: Option<launch::Command>,
     supervisor: Supervisor,
 }
 
@@ -124,6 +125,7 @@ impl Cluster {
             kubeconfig,
             patience: options.patience,
             apiserver: None,
+            controller_manager: None,
             supervisor: Supervisor::in_temporary_directory()?,
         };
         if let Err(error) = cluster.client()?.apiserver_version().await {
@@ -202,6 +204,18 @@ impl Cluster {
         self.supervisor.kill(launch::API_SERVER).await?;
         self.supervisor.start(launch::API_SERVER, command)?;
         launch::wait_for_api_server(&self.supervisor, &self.config, self.patience).await
+    }
+
+    /// Makes the garbage collector follow owners of a group whose CRDs were just created. By
+    /// itself it looks for new kinds every 30 seconds, and at its start: so the controller manager
+    /// is started again, where it is ours.
+    pub async fn follow_owners_of(&self, group: &str) -> Result<()> {
+        launch::wait_for_group(&self.client()?, group, self.patience).await?;
+        let Some(command) = &self.controller_manager else {
+            return Ok(());
+        };
+        self.supervisor.kill(launch::CONTROLLER_MANAGER).await?;
+        launch::start_controller_manager(&self.supervisor, command, self.patience).await
     }
 
     /// Stops the cluster and waits until it is gone. Dropping it does the same.

@@ -43,6 +43,7 @@ stop() {
         kill -9 "$(cat "$dir/$1.pid")" 2>/dev/null
         tries=$((tries + 1)); sleep 0.02
     done
+    rm -f "$dir/$1.pid"
 }
 
 while read -r command name; do
@@ -131,7 +132,6 @@ impl Supervisor {
     /// Starts a component; its output goes to `NAME.log`.
     pub fn start(&self, name: &str, command: &Command) -> Result<()> {
         let _ = fs::remove_file(self.path(name, "exit"));
-        let _ = fs::remove_file(self.path(name, "pid"));
         self.write(&format!("{name}.sh"), &command.script())?;
         self.tell("start", name)
     }
@@ -139,8 +139,9 @@ impl Supervisor {
     /// Kills a component and waits until it is gone.
     pub async fn kill(&self, name: &str) -> Result<()> {
         self.tell("stop", name)?;
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while self.path(name, "pid").exists() && !self.path(name, "exit").exists() {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        // The shell removes it when it is done.
+        while self.path(name, "pid").exists() {
             if Instant::now() > deadline {
                 bail!("{name} cannot be killed");
             }

@@ -5,7 +5,10 @@ use k8s_openapi::api::authentication::v1::{
     SelfSubjectReview, TokenReview, TokenReviewSpec, TokenReviewStatus,
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, ServiceAccount};
-use kube::api::{DeleteParams, ListParams, PostParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, PostParams,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -109,6 +112,58 @@ async fn what_lost_its_owner_is_collected() {
         secrets.get_opt("owned").await.unwrap().is_none()
     })
     .await;
+}
+
+#[tokio::test]
+async fn owners_of_a_new_kind_are_followed() {
+    let test = "owners_of_a_new_kind_are_followed";
+    let Some(cluster) = cluster::start_or_skip(test, Options::default()).await else {
+        return;
+    };
+    if !cluster.has_or_skip(Part::ControllerManager, test)
+        || !cluster.has_or_skip(Part::OwnApiServer, test)
+    {
+        return;
+    }
+    let client = cluster.client().unwrap();
+    let kinds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    create(&kinds, owner_crd()).await;
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("test.example", "v1", "Owner"));
+    let owners: Api<DynamicObject> = Api::namespaced_with(client.clone(), "default", &kind);
+    cluster.follow_owners_of("test.example").await.unwrap();
+
+    let object =
+        json!({"apiVersion": "test.example/v1", "kind": "Owner", "metadata": {"name": "o"}});
+    let owner = create(&owners, object).await;
+    let reference = owner.owner_ref(&kind).unwrap();
+    let secrets: Api<Secret> = Api::namespaced(client, "default");
+    let secret = json!({"metadata": {"name": "owned", "ownerReferences": [reference]}});
+    create(&secrets, secret).await;
+    owners
+        .delete("o", &DeleteParams::background())
+        .await
+        .unwrap();
+    eventually("garbage collection", async || {
+        secrets.get_opt("owned").await.unwrap().is_none()
+    })
+    .await;
+}
+
+fn owner_crd() -> Value {
+    json!({
+        "metadata": {"name": "owners.test.example"},
+        "spec": {
+            "group": "test.example",
+            "scope": "Namespaced",
+            "names": {"kind": "Owner", "plural": "owners", "singular": "owner"},
+            "versions": [{
+                "name": "v1",
+                "served": true,
+                "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object"}},
+            }],
+        },
+    })
 }
 
 #[tokio::test]
