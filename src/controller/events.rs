@@ -14,7 +14,8 @@ pub struct Events {
 impl Events {
     /// Events of this replica.
     pub fn new(client: kube::Client, holder: &str) -> Self {
-        let reporter = Reporter { controller: "integrations.tms.dev/operator".to_owned(), instance: Some(holder.to_owned()) };
+        let reporter =
+            Reporter { controller: "integrations.tms.dev/operator".to_owned(), instance: Some(holder.to_owned()) };
         Self { recorder: Recorder::new(client, reporter) }
     }
 

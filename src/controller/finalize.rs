@@ -122,7 +122,8 @@ async fn end(context: &Context, integration: &ProjectIntegration, held: &Held) {
     // When in doubt about siblings, nothing of theirs is put at risk.
     let shared = context.grants.has_siblings(&held.view).await.unwrap_or(true);
     if shared && held.grant.binding.revocation_effect != RevocationEffect::Token {
-        let note = "Other integrations hold the same installation: it was forgotten here and not revoked at the provider.";
+        let note =
+            "Other integrations hold the same installation: it was forgotten here and not revoked at the provider.";
         context.events.normal(integration, Reason::RevocationSkippedShared, "Revoke", note).await;
         return;
     }
@@ -130,7 +131,10 @@ async fn end(context: &Context, integration: &ProjectIntegration, held: &Held) {
     let asked = revoke(&context.outbound, &held.grant, client.as_ref());
     match tokio::time::timeout(REVOKE_PATIENCE, asked).await {
         Ok(Ok(())) => {
-            context.events.normal(integration, Reason::Revoked, "Revoke", "The grant was revoked at the provider.").await;
+            context
+                .events
+                .normal(integration, Reason::Revoked, "Revoke", "The grant was revoked at the provider.")
+                .await;
         }
         Ok(Err(error)) => failed(context, integration, &chain(&error)).await,
         Err(_) => failed(context, integration, "the provider did not answer in time").await,

@@ -90,13 +90,7 @@ fn judge(verdict: &identity::Verdict, usable: &Usable, endpoint: &IdentityEndpoi
 }
 
 /// What is known after a check. A failure counts only when it has come `failureThreshold` times in a row.
-fn after(
-    before: &Health,
-    settings: &Settings,
-    word: Verdict,
-    verdict: &identity::Verdict,
-    now: Timestamp,
-) -> Health {
+fn after(before: &Health, settings: &Settings, word: Verdict, verdict: &identity::Verdict, now: Timestamp) -> Health {
     let failed = word.healthy == Some(false);
     let failures = match word.healthy {
         Some(true) => 0,

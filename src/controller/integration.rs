@@ -288,7 +288,8 @@ impl Run<'_> {
         intent: &Intent,
     ) -> Result<Outcome, ReconcileError> {
         let Some(held) = self.unfinished(situation, intent).await? else { return Ok(Outcome::Superseded) };
-        let (Some(url), Some(refresh_token)) = (&usable.endpoints.introspection, &held.grant.tokens.refresh_token) else {
+        let (Some(url), Some(refresh_token)) = (&usable.endpoints.introspection, &held.grant.tokens.refresh_token)
+        else {
             return Ok(Outcome::Superseded);
         };
         let endpoint = &usable.endpoints.token;
@@ -326,7 +327,8 @@ impl Run<'_> {
             identity::Verdict::Rejected { .. } => self.lost(&held, intent).await?,
             _ => Outcome::Failed(Failure {
                 reason: Reason::RefreshAmbiguous,
-                cause: "the answer to a refresh was lost, and the provider cannot be asked what became of it".to_owned(),
+                cause: "the answer to a refresh was lost, and the provider cannot be asked what became of it"
+                    .to_owned(),
                 retry_after: None,
             }),
         })

@@ -174,7 +174,9 @@ impl Run<'_> {
         match self.context.grants.mark(&self.job.view, &marks).await {
             // The client sends a write again when its answer was lost; then our own intent is the conflict.
             Err(error) if error.is_conflict() => match self.context.grants.get(&self.job.view.name).await? {
-                Some(held) if held.view.intent.as_ref().is_some_and(|intent| intent.attempt == self.attempt) => Ok(held),
+                Some(held) if held.view.intent.as_ref().is_some_and(|intent| intent.attempt == self.attempt) => {
+                    Ok(held)
+                }
                 _ => Err(error),
             },
             result => result,
@@ -316,11 +318,8 @@ impl Run<'_> {
 
 /// Writes onto the grant that it is dead.
 pub async fn mark_ended(context: &Context, view: &GrantView, cause: &str) -> Result<GrantView, StoreError> {
-    let refusal = Refusal {
-        epoch: view.summary.epoch,
-        at: Timestamp::now(),
-        message: format!("{cause}; connect again"),
-    };
+    let refusal =
+        Refusal { epoch: view.summary.epoch, at: Timestamp::now(), message: format!("{cause}; connect again") };
     let marks = Marks { intent: Some(None), refused: Some(Some(refusal)), ..Marks::default() };
     Ok(context.grants.mark(view, &marks).await?.view)
 }

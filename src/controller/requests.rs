@@ -8,8 +8,8 @@ use kube::ResourceExt as _;
 use super::context::Context;
 use super::situation::Situation;
 use crate::api::request;
-use crate::grant::{Handled, StoreError};
 use crate::grant::store::Marks;
+use crate::grant::{Handled, StoreError};
 
 /// What the annotations of an integration ask for and has not been done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

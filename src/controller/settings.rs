@@ -58,10 +58,8 @@ pub fn settings(integration: &ProjectIntegration) -> Result<Settings, SettingsEr
     if spec.api_key.is_some() {
         return Err(SettingsError::ApiKey);
     }
-    let secret = spec.secret.clone().unwrap_or(crate::api::project_integration::PublishedSecret {
-        name: None,
-        publish: true,
-    });
+    let secret =
+        spec.secret.clone().unwrap_or(crate::api::project_integration::PublishedSecret { name: None, publish: true });
     let check = spec.health_check.clone().unwrap_or_default();
     let interval = duration("spec.healthCheck.interval", &check.interval)?.max(SHORTEST_INTERVAL);
     Ok(Settings {

@@ -42,11 +42,8 @@ impl<'a> Situation<'a> {
         let found = context.grant(&namespace, &name, &uid);
         let foreign = found.as_ref().is_some_and(|view| view.summary.integration.uid != uid);
         let grant = found.filter(|_| !foreign);
-        let provider = if tenancy.is_ok() && settings.is_ok() {
-            Some(context.registry.usable(integration).await)
-        } else {
-            None
-        };
+        let provider =
+            if tenancy.is_ok() && settings.is_ok() { Some(context.registry.usable(integration).await) } else { None };
         Self { integration, namespace, name, uid, tenancy, settings, provider, grant, foreign }
     }
 

@@ -52,9 +52,7 @@ pub fn compute(facts: &Facts<'_>) -> ProjectIntegrationStatus {
     let authorized = authorized(facts);
     let mut observed = vec![];
     let (token_fresh, healthy) = match &situation.grant {
-        Some(grant) if situation.is_bound() => {
-            (Some(token_fresh(facts, grant)), Some(healthy(facts, &standing)))
-        }
+        Some(grant) if situation.is_bound() => (Some(token_fresh(facts, grant)), Some(healthy(facts, &standing))),
         _ => (None, None),
     };
     let (ready, stalled) = summary(facts, &authorized, token_fresh.as_ref(), healthy.as_ref());
@@ -108,10 +106,7 @@ fn describe(
     let health = &facts.memory.health;
     let turned = condition_of(standing, ConditionType::Healthy) != condition_of(status, ConditionType::Healthy);
     status.health = if turned && (health.failures > 0 || health.last_failed_at.is_some()) {
-        Some(HealthStatus {
-            consecutive_failures: health.failures,
-            last_failed_at: health.last_failed_at.map(seconds),
-        })
+        Some(HealthStatus { consecutive_failures: health.failures, last_failed_at: health.last_failed_at.map(seconds) })
     } else {
         standing.health.clone()
     };
@@ -132,7 +127,8 @@ fn authorized(facts: &Facts<'_>) -> Observed {
             return Observed::no(Authorized, Reason::AuthorizationRequired, message);
         }
         if facts.denied {
-            let message = format!("The authorization was denied at the app; to try again: kubectl integration connect {name}");
+            let message =
+                format!("The authorization was denied at the app; to try again: kubectl integration connect {name}");
             return Observed::no(Authorized, Reason::AuthorizationDenied, message);
         }
         let message = match &facts.connect_error {
@@ -170,7 +166,8 @@ fn token_fresh(facts: &Facts<'_>, grant: &GrantView) -> Observed {
         return Observed::no(TokenFresh, Reason::Suspended, "Suspended by spec.suspend: nothing is refreshed.");
     }
     if expired {
-        let cause = trouble.map(|trouble| format!(" {}; next try at {}.", sentence(&trouble.cause), seconds(trouble.retry_at)));
+        let cause =
+            trouble.map(|trouble| format!(" {}; next try at {}.", sentence(&trouble.cause), seconds(trouble.retry_at)));
         let message = format!("The access token has expired.{}", cause.unwrap_or_default());
         return Observed::no(TokenFresh, Reason::Expired, message);
     }
@@ -196,9 +193,11 @@ fn token_fresh(facts: &Facts<'_>, grant: &GrantView) -> Observed {
     }
     match grant.summary.expires_at {
         None => Observed::yes(TokenFresh, Reason::NeverExpires, "The access token has no expiry."),
-        Some(_) if !grant.summary.refreshable => {
-            Observed::yes(TokenFresh, Reason::Refreshed, "The provider gave no refresh token: connect again before expiry.")
-        }
+        Some(_) if !grant.summary.refreshable => Observed::yes(
+            TokenFresh,
+            Reason::Refreshed,
+            "The provider gave no refresh token: connect again before expiry.",
+        ),
         Some(_) => Observed::yes(TokenFresh, Reason::Refreshed, "The access token is refreshed in time."),
     }
 }
@@ -236,11 +235,7 @@ fn summary(
 ) -> (Observed, Observed) {
     let situation = facts.situation;
     let block = |reason: Reason, message: String, stalled: bool| {
-        let stalled = if stalled {
-            Observed::yes(ConditionType::Stalled, reason, message.clone())
-        } else {
-            moving()
-        };
+        let stalled = if stalled { Observed::yes(ConditionType::Stalled, reason, message.clone()) } else { moving() };
         (Observed::no(ConditionType::Ready, reason, message), stalled)
     };
     if let Err(mismatch) = &situation.tenancy {

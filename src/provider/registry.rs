@@ -51,7 +51,7 @@ struct Inner {
     own_namespace: String,
     public_url: Url,
     cluster: ClusterProviders,
-    tenants_own: TenantProviders,
+    tenants_own: Vec<TenantProviders>,
     tenants: Tenants,
     outbound: Outbound,
     resolved: Mutex<HashMap<String, Resolved>>,
@@ -249,8 +249,8 @@ pub struct Parts {
     pub public_url: Url,
     /// Cluster providers.
     pub cluster: ClusterProviders,
-    /// Tenants' own providers.
-    pub tenants_own: TenantProviders,
+    /// Tenants' own providers, one cache for each watched place.
+    pub tenants_own: Vec<TenantProviders>,
     /// Tenants.
     pub tenants: Tenants,
     /// Requests to issuers.
@@ -403,7 +403,7 @@ impl Registry {
             }
             ProviderKind::IntegrationProvider => {
                 let reference = ObjectRef::new(name).within(namespace);
-                let object = self.inner.tenants_own.get(&reference).ok_or_else(missing)?;
+                let object = self.inner.tenants_own.iter().find_map(|store| store.get(&reference)).ok_or_else(missing)?;
                 let object = object.0.as_ref().map_err(broken)?;
                 Ok((object.metadata.clone(), Box::new(object.spec.description.clone())))
             }

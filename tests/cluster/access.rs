@@ -50,12 +50,7 @@ pub fn kubeconfig(cluster: &Value, namespace: &str, credential: &Credential<'_>)
 
 impl Cluster {
     /// A token of a service account, which must exist. Without audiences it is for the API server.
-    pub async fn service_account_token(
-        &self,
-        namespace: &str,
-        name: &str,
-        audiences: &[&str],
-    ) -> Result<String> {
+    pub async fn service_account_token(&self, namespace: &str, name: &str, audiences: &[&str]) -> Result<String> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client()?, namespace);
         let request = TokenRequest {
             spec: TokenRequestSpec {
@@ -69,27 +64,14 @@ impl Cluster {
             .create_token_request(name, &PostParams::default(), &request)
             .await
             .with_context(|| format!("no token for ServiceAccount {namespace}/{name}"))?;
-        Ok(answer
-            .status
-            .context("a TokenRequest without status")?
-            .token)
+        Ok(answer.status.context("a TokenRequest without status")?.token)
     }
 
     /// A kubeconfig with a token of a service account, in its namespace. It goes with the cluster.
-    pub async fn service_account_kubeconfig(
-        &self,
-        namespace: &str,
-        name: &str,
-        audiences: &[&str],
-    ) -> Result<PathBuf> {
-        let token = self
-            .service_account_token(namespace, name, audiences)
-            .await?;
+    pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str, audiences: &[&str]) -> Result<PathBuf> {
+        let token = self.service_account_token(namespace, name, audiences).await?;
         let config = kubeconfig(&self.cluster_entry(), namespace, &Credential::Token(&token));
-        let file = format!(
-            "{namespace}.{name}.{}.kubeconfig",
-            uuid::Uuid::new_v4().simple()
-        );
+        let file = format!("{namespace}.{name}.{}.kubeconfig", uuid::Uuid::new_v4().simple());
         self.supervisor.write(&file, &config)
     }
 
@@ -98,10 +80,7 @@ impl Cluster {
         let config = &self.config;
         let mut entry = json!({"server": config.cluster_url.to_string()});
         if let Some(certificates) = &config.root_cert {
-            let pem: String = certificates
-                .iter()
-                .map(|der| certificate_pem(der))
-                .collect();
+            let pem: String = certificates.iter().map(|der| certificate_pem(der)).collect();
             entry["certificate-authority-data"] = STANDARD.encode(pem).into();
         }
         if config.accept_invalid_certs {
@@ -119,13 +98,7 @@ impl Cluster {
 
 fn certificate_pem(der: &[u8]) -> String {
     let encoded = STANDARD.encode(der);
-    let lines: Vec<String> = encoded
-        .as_bytes()
-        .chunks(64)
-        .map(|line| String::from_utf8_lossy(line).into_owned())
-        .collect();
-    format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        lines.join("\n")
-    )
+    let lines: Vec<String> =
+        encoded.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }

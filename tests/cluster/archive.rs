@@ -69,11 +69,7 @@ pub fn unpacked(folder: &Path) -> Option<Binaries> {
     if !bin.is_dir() {
         return None;
     }
-    Binaries::in_folder(
-        &bin,
-        format!("the published archive in {}", folder.display()),
-    )
-    .ok()
+    Binaries::in_folder(&bin, format!("the published archive in {}", folder.display())).ok()
 }
 
 /// Downloads, checks and unpacks an archive into `folder`.
@@ -88,19 +84,13 @@ pub async fn fetch(archive: &Archive, folder: &Path) -> Result<Binaries> {
 
 async fn download(archive: &Archive, url: &str) -> Result<Vec<u8>> {
     super::install_crypto_provider();
-    let client = reqwest::Client::builder()
-        .connect_timeout(archive.connect_timeout)
-        .read_timeout(READ_TIMEOUT)
-        .build()?;
+    let client =
+        reqwest::Client::builder().connect_timeout(archive.connect_timeout).read_timeout(READ_TIMEOUT).build()?;
     let failed = || format!("cannot download {url}");
     // Twice: redirects connect anew, and a server may accept and then say nothing.
     let answer = tokio::time::timeout(archive.connect_timeout * 2, client.get(url).send()).await;
-    let Ok(answer) = answer else {
-        bail!("{}: no answer", failed())
-    };
-    let mut answer = answer
-        .and_then(reqwest::Response::error_for_status)
-        .with_context(failed)?;
+    let Ok(answer) = answer else { bail!("{}: no answer", failed()) };
+    let mut answer = answer.and_then(reqwest::Response::error_for_status).with_context(failed)?;
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await.with_context(failed)? {
         bytes.extend_from_slice(&chunk);
@@ -117,22 +107,17 @@ fn check(bytes: &[u8], sha512: &str) -> Result<()> {
 /// The checksum as it is written down.
 pub fn sha512_hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    digest::digest(&digest::SHA512, bytes)
-        .as_ref()
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    digest::digest(&digest::SHA512, bytes).as_ref().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Unpacks beside the folder and renames, so that the folder is there whole or not at all. Another
 /// process that does the same at the same time gets there first or second, and both are content.
 fn unpack(bytes: &[u8], folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
-    let beside = tempfile::Builder::new()
-        .prefix("unpack-")
-        .tempdir_in(folder)?;
+    let beside = tempfile::Builder::new().prefix("unpack-").tempdir_in(folder)?;
     let file = beside.path().join("archive.tar.gz");
     fs::write(&file, bytes)?;
     let everything = beside.path().join("everything");
@@ -144,17 +129,12 @@ fn unpack(bytes: &[u8], folder: &Path) -> Result<()> {
         .arg(&everything)
         .output()
         .context("cannot run tar")?;
-    ensure!(
-        output.status.success(),
-        "tar: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
+    ensure!(output.status.success(), "tar: {}", String::from_utf8_lossy(&output.stderr).trim());
 
     let bin = beside.path().join("bin");
     fs::create_dir(&bin)?;
     for name in [ETCD, API_SERVER] {
-        let found =
-            find_file(&everything, name)?.with_context(|| format!("there is no {name} in it"))?;
+        let found = find_file(&everything, name)?.with_context(|| format!("there is no {name} in it"))?;
         fs::rename(found, bin.join(name))?;
         supervisor::make_executable(&bin.join(name))?;
     }

@@ -25,11 +25,7 @@ pub struct Unavailable {
 
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "no control plane can be had: {}",
-            self.reasons.join("; ")
-        )
+        write!(f, "no control plane can be had: {}", self.reasons.join("; "))
     }
 }
 
@@ -47,16 +43,8 @@ impl Binaries {
     /// The programs in `folder`; the error names those that are missing and cannot be done without.
     pub fn in_folder(folder: &Path, origin: String) -> Result<Self> {
         let program = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
-        let missing: Vec<&str> = [ETCD, API_SERVER]
-            .into_iter()
-            .filter(|name| program(name).is_none())
-            .collect();
-        anyhow::ensure!(
-            missing.is_empty(),
-            "{} has no {}",
-            folder.display(),
-            missing.join(" and no ")
-        );
+        let missing: Vec<&str> = [ETCD, API_SERVER].into_iter().filter(|name| program(name).is_none()).collect();
+        anyhow::ensure!(missing.is_empty(), "{} has no {}", folder.display(), missing.join(" and no "));
         Ok(Self {
             etcd: folder.join(ETCD),
             kube_apiserver: folder.join(API_SERVER),
@@ -87,19 +75,11 @@ pub struct Environment {
 impl Environment {
     /// The environment of this process.
     pub fn current() -> Result<Self> {
-        Self::from_lookup(
-            |name| std::env::var_os(name),
-            std::env::consts::OS,
-            std::env::consts::ARCH,
-        )
+        Self::from_lookup(|name| std::env::var_os(name), std::env::consts::OS, std::env::consts::ARCH)
     }
 
     /// An environment of variables on a platform. A variable that is empty counts as unset.
-    pub fn from_lookup(
-        lookup: impl Fn(&str) -> Option<OsString>,
-        os: &str,
-        arch: &str,
-    ) -> Result<Self> {
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>, os: &str, arch: &str) -> Result<Self> {
         let variable = |name| lookup(name).filter(|value| !value.is_empty());
         let path = |name| variable(name).map(PathBuf::from);
         let cache = path("INTEGRATION_OPERATOR_CACHE")
@@ -140,12 +120,7 @@ pub fn ways(environment: &Environment) -> Vec<Way> {
     if let Some(kubeconfig) = &environment.test_kubeconfig {
         return vec![Way::Cluster(kubeconfig.clone())];
     }
-    let mut ways: Vec<Way> = environment
-        .assets
-        .iter()
-        .cloned()
-        .map(Way::Assets)
-        .collect();
+    let mut ways: Vec<Way> = environment.assets.iter().cloned().map(Way::Assets).collect();
     ways.push(Way::Built(environment.built()));
     if let Some(archive) = &environment.archive {
         let folder = environment.cache.join(archive.folder());
@@ -189,10 +164,7 @@ async fn go(way: &Way) -> Result<Option<Found>> {
             if !golang::is_complete(folder) {
                 return Ok(None);
             }
-            Binaries::in_folder(
-                &golang::bin(folder),
-                format!("a build of {}", golang::VERSION),
-            )?
+            Binaries::in_folder(&golang::bin(folder), format!("a build of {}", golang::VERSION))?
         }
         Way::Unpacked(folder) => match archive::unpacked(folder) {
             Some(binaries) => binaries,

@@ -48,18 +48,9 @@ enum Verb {
 async fn main() -> Result<()> {
     match Arguments::parse().command {
         Verb::Fetch { build } => fetch(build).await,
-        Verb::Up {
-            dir,
-            audit,
-            apiserver_args,
-        } => {
-            up(Options {
-                keep_dir: dir,
-                audit_log: audit,
-                extra_apiserver_args: apiserver_args,
-                ..Options::default()
-            })
-            .await
+        Verb::Up { dir, audit, apiserver_args } => {
+            up(Options { keep_dir: dir, audit_log: audit, extra_apiserver_args: apiserver_args, ..Options::default() })
+                .await
         }
     }
 }
@@ -68,9 +59,7 @@ async fn fetch(build: bool) -> Result<()> {
     let environment = Environment::current()?;
     let found = if build {
         let folder = environment.cache.join(golang::VERSION);
-        Found::Binaries(
-            tokio::task::spawn_blocking(move || golang::build("go".as_ref(), &folder)).await??,
-        )
+        Found::Binaries(tokio::task::spawn_blocking(move || golang::build("go".as_ref(), &folder)).await??)
     } else {
         binaries::find(&environment).await?
     };
@@ -98,11 +87,7 @@ async fn up(options: Options) -> Result<()> {
         _ = interrupt.recv() => return Ok(()),
         _ = terminate.recv() => return Ok(()),
     };
-    eprintln!(
-        "ready after {:.1} s, from {}",
-        start.elapsed().as_secs_f64(),
-        cluster.origin()
-    );
+    eprintln!("ready after {:.1} s, from {}", start.elapsed().as_secs_f64(), cluster.origin());
     if !cluster.has(Part::ControllerManager) {
         eprintln!("no controller manager: namespaces are not deleted and no garbage is collected");
     }

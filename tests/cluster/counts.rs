@@ -33,10 +33,7 @@ impl ApiRequest {
     /// A request for a subresource.
     #[must_use]
     pub fn subresource(self, subresource: &str) -> Self {
-        Self {
-            subresource: subresource.to_owned(),
-            ..self
-        }
+        Self { subresource: subresource.to_owned(), ..self }
     }
 }
 
@@ -46,11 +43,7 @@ impl Cluster {
     /// want of rights is not counted at all: those are in the audit log only.
     pub async fn api_request_counts(&self) -> Result<BTreeMap<ApiRequest, u64>> {
         let request = http::Request::get("/metrics").body(Vec::new())?;
-        let text = self
-            .client()?
-            .request_text(request)
-            .await
-            .context("cannot read /metrics")?;
+        let text = self.client()?.request_text(request).await.context("cannot read /metrics")?;
         Ok(parse_counts(&text))
     }
 
@@ -60,21 +53,13 @@ impl Cluster {
     /// The log may lag behind an answer. So this sends a request of its own and waits for it to
     /// show up; what was answered before is then in the log, and the own request is left out.
     pub async fn audit_events(&self) -> Result<Vec<Value>> {
-        let path = self
-            .audit_log
-            .as_ref()
-            .context("the cluster was started without audit_log")?;
+        let path = self.audit_log.as_ref().context("the cluster was started without audit_log")?;
         let marker = format!("/version?audit-marker={}", uuid::Uuid::new_v4().simple());
         let request = http::Request::get(&marker).body(Vec::new())?;
-        self.client()?
-            .request_text(request)
-            .await
-            .context("cannot reach the API server")?;
+        self.client()?.request_text(request).await.context("cannot reach the API server")?;
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let log = tokio::fs::read_to_string(path)
-                .await
-                .context("cannot read the audit log")?;
+            let log = tokio::fs::read_to_string(path).await.context("cannot read the audit log")?;
             if log.contains(&marker) {
                 return parse_audit(&log);
             }
@@ -129,16 +114,9 @@ pub fn parse_audit(log: &str) -> Result<Vec<Value>> {
     let mut events: Vec<Value> = Vec::new();
     let mut places = BTreeMap::new();
     // A line without its end is still being written.
-    for line in log
-        .split_inclusive('\n')
-        .filter(|line| line.ends_with('\n'))
-    {
-        let event: Value =
-            serde_json::from_str(line).context("cannot read a line of the audit log")?;
-        if event["requestURI"]
-            .as_str()
-            .is_some_and(|uri| uri.starts_with("/version?audit-marker="))
-        {
+    for line in log.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+        let event: Value = serde_json::from_str(line).context("cannot read a line of the audit log")?;
+        if event["requestURI"].as_str().is_some_and(|uri| uri.starts_with("/version?audit-marker=")) {
             continue;
         }
         let id = event["auditID"].as_str().unwrap_or_default().to_owned();

@@ -21,10 +21,7 @@ pub const VERSION: &str = "v1.37.2";
 const PROGRAMS: [(&str, &str); 3] = [
     (ETCD, "go.etcd.io/etcd/server/v3"),
     (API_SERVER, "k8s.io/kubernetes/cmd/kube-apiserver"),
-    (
-        CONTROLLER_MANAGER,
-        "k8s.io/kubernetes/cmd/kube-controller-manager",
-    ),
+    (CONTROLLER_MANAGER, "k8s.io/kubernetes/cmd/kube-controller-manager"),
 ];
 
 /// The folder of the programs.
@@ -61,10 +58,7 @@ fn entry(name: &str, size: u64) -> String {
 pub fn build(go: &OsStr, folder: &Path) -> Result<Binaries> {
     fs::create_dir_all(bin(folder)).with_context(|| format!("cannot make {}", folder.display()))?;
     let _lock = lock(folder)?;
-    let missing: Vec<_> = PROGRAMS
-        .iter()
-        .filter(|(name, _)| !has(folder, name))
-        .collect();
+    let missing: Vec<_> = PROGRAMS.iter().filter(|(name, _)| !has(folder, name)).collect();
     if !missing.is_empty() {
         progress::say(format_args!(
             "building Kubernetes {VERSION} from Go modules into {}; on two cores this takes about 16 minutes, \
@@ -86,8 +80,7 @@ fn lock(folder: &Path) -> Result<File> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             progress::say("another process builds the control plane; waiting for it");
-            file.lock()
-                .with_context(|| format!("cannot lock {}", path.display()))?;
+            file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
         }
         Err(TryLockError::Error(error)) => {
             return Err(error).with_context(|| format!("cannot lock {}", path.display()));
@@ -102,10 +95,7 @@ fn build_program(go: &OsStr, folder: &Path, name: &str, package: &str) -> Result
     progress::say(format_args!("building {name}"));
     let start = Instant::now();
     run_go(go, &unfinished, package, &log, || {
-        progress::say(format_args!(
-            "still building {name}, after {} s",
-            start.elapsed().as_secs()
-        ));
+        progress::say(format_args!("still building {name}, after {} s", start.elapsed().as_secs()));
     })
     .with_context(|| format!("cannot build {name} with Go"))?;
 
@@ -113,10 +103,7 @@ fn build_program(go: &OsStr, folder: &Path, name: &str, package: &str) -> Result
     fs::rename(&unfinished, &target)?;
     let size = fs::metadata(&target)?.len();
     record(folder, name, size)?;
-    progress::say(format_args!(
-        "built {name} in {} s",
-        start.elapsed().as_secs()
-    ));
+    progress::say(format_args!("built {name} in {} s", start.elapsed().as_secs()));
     Ok(())
 }
 
@@ -137,13 +124,7 @@ fn record(folder: &Path, name: &str, size: u64) -> Result<()> {
     Ok(())
 }
 
-fn run_go(
-    go: &OsStr,
-    output: &Path,
-    package: &str,
-    log: &Path,
-    mut still: impl FnMut(),
-) -> Result<()> {
+fn run_go(go: &OsStr, output: &Path, package: &str, log: &Path, mut still: impl FnMut()) -> Result<()> {
     let log_file = File::create(log)?;
     let mut build = Command::new(go)
         .current_dir(module())
@@ -174,10 +155,7 @@ fn run_go(
     if !status.success() {
         let log = fs::read_to_string(log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        bail!(
-            "{status}: {}",
-            lines[lines.len().saturating_sub(10)..].join("\n")
-        );
+        bail!("{status}: {}", lines[lines.len().saturating_sub(10)..].join("\n"));
     }
     Ok(())
 }
@@ -188,7 +166,5 @@ fn linker_flags() -> String {
     let major = numbers.next().unwrap_or_default();
     let minor = numbers.next().unwrap_or_default();
     let package = "k8s.io/component-base/version";
-    format!(
-        "-s -w -X {package}.gitVersion={VERSION} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
-    )
+    format!("-s -w -X {package}.gitVersion={VERSION} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}")
 }

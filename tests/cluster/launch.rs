@@ -40,10 +40,7 @@ pub struct Command {
 
 impl Command {
     fn new(program: &Path, arguments: Vec<String>) -> Self {
-        Self {
-            program: program.to_owned(),
-            arguments,
-        }
+        Self { program: program.to_owned(), arguments }
     }
 
     /// The command as a shell script that becomes the program.
@@ -87,11 +84,9 @@ async fn launch_once(binaries: &Binaries, options: &Options) -> Result<Cluster> 
     let apiserver = files.apiserver(binaries, options, etcd_port, api_port);
     supervisor.start(API_SERVER, &apiserver)?;
     let kubeconfig = files.path("kubeconfig");
-    let config = kube::Config::from_custom_kubeconfig(
-        Kubeconfig::read_from(&kubeconfig)?,
-        &KubeConfigOptions::default(),
-    )
-    .await?;
+    let config =
+        kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(&kubeconfig)?, &KubeConfigOptions::default())
+            .await?;
     wait_for_api_server(&supervisor, &config, options.patience).await?;
 
     let controller_manager = binaries
@@ -153,18 +148,12 @@ impl Files {
             supervisor.write(&format!("{name}.key"), &identity.key)?;
         }
         let server = format!("https://127.0.0.1:{api_port}");
-        for (file, user) in [
-            ("kubeconfig", ADMIN_USER),
-            ("controller-manager.kubeconfig", CONTROLLER_MANAGER_USER),
-        ] {
+        for (file, user) in [("kubeconfig", ADMIN_USER), ("controller-manager.kubeconfig", CONTROLLER_MANAGER_USER)] {
             let credential = Credential::Certificate(&pki.client(user, ADMIN_GROUP)?);
-            let kubeconfig =
-                access::kubeconfig(&access::cluster_entry(&server, &ca), "default", &credential);
+            let kubeconfig = access::kubeconfig(&access::cluster_entry(&server, &ca), "default", &credential);
             supervisor.write(file, &kubeconfig)?;
         }
-        Ok(Self {
-            directory: supervisor.directory().to_owned(),
-        })
+        Ok(Self { directory: supervisor.directory().to_owned() })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -196,13 +185,7 @@ impl Files {
         )
     }
 
-    fn apiserver(
-        &self,
-        binaries: &Binaries,
-        options: &Options,
-        etcd_port: u16,
-        port: u16,
-    ) -> Command {
+    fn apiserver(&self, binaries: &Binaries, options: &Options, etcd_port: u16, port: u16) -> Command {
         let mut arguments = vec![
             "--bind-address=127.0.0.1".to_owned(),
             "--advertise-address=127.0.0.1".to_owned(),
@@ -237,8 +220,7 @@ impl Files {
             program,
             vec![
                 self.argument("kubeconfig", "controller-manager.kubeconfig"),
-                "--controllers=namespace,serviceaccount,serviceaccount-token,garbagecollector"
-                    .to_owned(),
+                "--controllers=namespace,serviceaccount,serviceaccount-token,garbagecollector".to_owned(),
                 self.argument("service-account-private-key-file", "service-account.key"),
                 self.argument("root-ca-file", "ca.crt"),
                 "--leader-elect=false".to_owned(),
@@ -266,29 +248,21 @@ fn audit_policy() -> String {
 
 async fn wait_for_etcd(supervisor: &Supervisor, port: u16, patience: Duration) -> Result<()> {
     let deadline = Instant::now() + patience;
-    while tokio::net::TcpStream::connect(("127.0.0.1", port))
-        .await
-        .is_err()
-    {
+    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         pause(supervisor, ETCD, deadline, "nothing listens on its port").await?;
     }
     Ok(())
 }
 
 /// Waits until the API server calls itself ready.
-pub async fn wait_for_api_server(
-    supervisor: &Supervisor,
-    config: &kube::Config,
-    patience: Duration,
-) -> Result<()> {
+pub async fn wait_for_api_server(supervisor: &Supervisor, config: &kube::Config, patience: Duration) -> Result<()> {
     let deadline = Instant::now() + patience;
     let mut impatient = config.clone();
     impatient.default_retry = false;
     let client = kube::Client::try_from(impatient)?;
     loop {
         let request = http::Request::get("/readyz").body(Vec::new())?;
-        let answer =
-            tokio::time::timeout(Duration::from_secs(5), client.request_text(request)).await;
+        let answer = tokio::time::timeout(Duration::from_secs(5), client.request_text(request)).await;
         let why = match answer {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => error.to_string(),
@@ -299,11 +273,7 @@ pub async fn wait_for_api_server(
 }
 
 /// Starts the controller manager and waits until it follows owners.
-pub async fn start_controller_manager(
-    supervisor: &Supervisor,
-    command: &Command,
-    patience: Duration,
-) -> Result<()> {
+pub async fn start_controller_manager(supervisor: &Supervisor, command: &Command, patience: Duration) -> Result<()> {
     // It has no other way to tell: its readiness does not depend on its controllers.
     let synced = || {
         let log = supervisor.log(CONTROLLER_MANAGER);
@@ -323,14 +293,8 @@ pub async fn start_controller_manager(
 pub async fn wait_for_group(client: &kube::Client, group: &str, patience: Duration) -> Result<()> {
     let deadline = Instant::now() + patience;
     loop {
-        let groups = client
-            .list_api_groups_aggregated()
-            .await
-            .context("cannot list the API groups")?;
-        let mut names = groups
-            .items
-            .iter()
-            .filter_map(|item| item.metadata.as_ref()?.name.as_deref());
+        let groups = client.list_api_groups_aggregated().await.context("cannot list the API groups")?;
+        let mut names = groups.items.iter().filter_map(|item| item.metadata.as_ref()?.name.as_deref());
         if names.any(|name| name == group) {
             return Ok(());
         }
@@ -342,12 +306,7 @@ pub async fn wait_for_group(client: &kube::Client, group: &str, patience: Durati
 }
 
 /// A short wait between two looks at a component, unless it ended or time is up.
-async fn pause(
-    supervisor: &Supervisor,
-    name: &'static str,
-    deadline: Instant,
-    why: &str,
-) -> Result<()> {
+async fn pause(supervisor: &Supervisor, name: &'static str, deadline: Instant, why: &str) -> Result<()> {
     if let Some(code) = supervisor.exit_code(name) {
         let tail = supervisor.log_tail(name);
         if tail.contains("address already in use") {
@@ -366,10 +325,7 @@ async fn pause(
         bail!("{ETCD} ended with exit code {code}; the end of its log:\n{tail}");
     }
     if Instant::now() > deadline {
-        bail!(
-            "{name} is not ready in time: {why}; the end of its log:\n{}",
-            supervisor.log_tail(name)
-        );
+        bail!("{name} is not ready in time: {why}; the end of its log:\n{}", supervisor.log_tail(name));
     }
     tokio::time::sleep(Duration::from_millis(25)).await;
     Ok(())
@@ -379,10 +335,7 @@ impl Cluster {
     /// Whether a controller made the `ServiceAccount` that every namespace gets.
     pub(super) async fn has_default_service_account(&self) -> Result<bool> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client()?, "default");
-        let account = accounts
-            .get_opt("default")
-            .await
-            .context("cannot read a ServiceAccount")?;
+        let account = accounts.get_opt("default").await.context("cannot read a ServiceAccount")?;
         Ok(account.is_some())
     }
 

@@ -197,10 +197,7 @@ impl Cluster {
 
     /// Starts the API server again, on the same port with the same arguments, and waits for it.
     pub async fn restart_api_server(&self) -> Result<()> {
-        let command = self
-            .apiserver
-            .as_ref()
-            .context("the API server is not ours to start")?;
+        let command = self.apiserver.as_ref().context("the API server is not ours to start")?;
         self.supervisor.kill(launch::API_SERVER).await?;
         self.supervisor.start(launch::API_SERVER, command)?;
         launch::wait_for_api_server(&self.supervisor, &self.config, self.patience).await

@@ -16,10 +16,7 @@ const OLD_SECONDS: i64 = 60 * 60;
 impl Cluster {
     /// Makes a namespace whose name begins with `prefix`, and gives its name.
     pub async fn create_namespace(&self, prefix: &str) -> Result<String> {
-        let name = format!(
-            "{prefix}-{}",
-            &uuid::Uuid::new_v4().simple().to_string()[..8]
-        );
+        let name = format!("{prefix}-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         let namespace: Namespace =
             serde_json::from_value(json!({"metadata": {"name": name, "labels": {LABEL: "true"}}}))?;
         let namespaces: Api<Namespace> = Api::all(self.client()?);
@@ -33,19 +30,13 @@ impl Cluster {
     /// Deletes what earlier runs left in a cluster that stays.
     pub(super) async fn delete_old_namespaces(&self) -> Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.client()?);
-        let found = namespaces
-            .list(&ListParams::default().labels(&format!("{LABEL}=true")))
-            .await?;
+        let found = namespaces.list(&ListParams::default().labels(&format!("{LABEL}=true"))).await?;
         let now = Timestamp::now().as_second();
         for namespace in found {
-            let created = namespace
-                .creation_timestamp()
-                .map_or(now, |time| time.0.as_second());
+            let created = namespace.creation_timestamp().map_or(now, |time| time.0.as_second());
             if now - created > OLD_SECONDS {
                 // Another run may have been faster.
-                let _ = namespaces
-                    .delete(&namespace.name_any(), &DeleteParams::default())
-                    .await;
+                let _ = namespaces.delete(&namespace.name_any(), &DeleteParams::default()).await;
             }
         }
         Ok(())

@@ -39,10 +39,7 @@ pub fn must_fail(ci: Option<&str>) -> bool {
 /// With `CI=true`.
 #[track_caller]
 pub fn skip(test: &str, why: impl Display) {
-    assert!(
-        !must_fail(std::env::var("CI").ok().as_deref()),
-        "{test} cannot be skipped with CI=true: {why}"
-    );
+    assert!(!must_fail(std::env::var("CI").ok().as_deref()), "{test} cannot be skipped with CI=true: {why}");
     say_skipped(test, why);
 }
 
@@ -97,10 +94,7 @@ impl Cluster {
     #[track_caller]
     pub fn has_or_skip(&self, part: Part, test: &str) -> bool {
         let has = self.has(part);
-        let why = format!(
-            "it needs {part}, which the cluster from {} lacks",
-            self.origin()
-        );
+        let why = format!("it needs {part}, which the cluster from {} lacks", self.origin());
         if !has && self.is_provided() && part != Part::ControllerManager {
             say_skipped(test, why);
         } else if !has {

@@ -71,10 +71,8 @@ pub struct Supervisor {
 impl Supervisor {
     /// Supervises a new temporary directory, removed at the end.
     pub fn in_temporary_directory() -> Result<Self> {
-        let directory = tempfile::Builder::new()
-            .prefix("test-cluster-")
-            .tempdir()
-            .context("cannot make a temporary directory")?;
+        let directory =
+            tempfile::Builder::new().prefix("test-cluster-").tempdir().context("cannot make a temporary directory")?;
         // From here on the shell removes it, whatever becomes of this process.
         Self::spawn(directory.keep(), false)
     }
@@ -88,10 +86,7 @@ impl Supervisor {
             .create(directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
         let directory = directory.canonicalize()?;
-        fs::write(
-            directory.join(MARKER),
-            "The next test cluster in this directory removes all of it.\n",
-        )?;
+        fs::write(directory.join(MARKER), "The next test cluster in this directory removes all of it.\n")?;
         Self::spawn(directory, true)
     }
 
@@ -109,11 +104,7 @@ impl Supervisor {
             .spawn()
             .context("cannot start sh")?;
         let pipe = Mutex::new(shell.stdin.take());
-        Ok(Self {
-            directory,
-            shell,
-            pipe,
-        })
+        Ok(Self { directory, shell, pipe })
     }
 
     /// The directory of the components' files.
@@ -124,8 +115,7 @@ impl Supervisor {
     /// Writes a file of this cluster, readable to its owner only.
     pub fn write(&self, name: &str, contents: &str) -> Result<PathBuf> {
         let path = self.directory.join(name);
-        write_private(&path, contents)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        write_private(&path, contents).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
 
@@ -164,10 +154,8 @@ impl Supervisor {
 
     /// What a component wrote.
     pub fn log(&self, name: &str) -> String {
-        fs::read(self.path(name, "log")).map_or_else(
-            |_| String::new(),
-            |bytes| String::from_utf8_lossy(&bytes).into_owned(),
-        )
+        fs::read(self.path(name, "log"))
+            .map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// The last lines that a component wrote.
@@ -196,17 +184,11 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        self.pipe
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        self.pipe.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let deadline = Instant::now() + Duration::from_secs(20);
         while matches!(self.shell.try_wait(), Ok(None)) {
             if Instant::now() > deadline {
-                progress::say(format_args!(
-                    "the cluster in {} does not stop",
-                    self.directory.display()
-                ));
+                progress::say(format_args!("the cluster in {} does not stop", self.directory.display()));
                 return;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -219,26 +201,17 @@ fn clear(directory: &Path) -> Result<()> {
         return Ok(());
     };
     if directory.join(MARKER).exists() {
-        return fs::remove_dir_all(directory)
-            .with_context(|| format!("cannot clear {}", directory.display()));
+        return fs::remove_dir_all(directory).with_context(|| format!("cannot clear {}", directory.display()));
     }
     if entries.next().is_some() {
-        bail!(
-            "{} is neither empty nor a test cluster's",
-            directory.display()
-        );
+        bail!("{} is neither empty nor a test cluster's", directory.display());
     }
     Ok(())
 }
 
 fn write_private(path: &Path, contents: &str) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(contents.as_bytes())
 }
 

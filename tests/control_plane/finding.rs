@@ -24,11 +24,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 
 #[test]
 fn a_named_cluster_is_the_only_way() {
-    let environment = environment(&[
-        ("HOME", "/h"),
-        ("TEST_KUBECONFIG", "/k"),
-        ("KUBEBUILDER_ASSETS", "/a"),
-    ]);
+    let environment = environment(&[("HOME", "/h"), ("TEST_KUBECONFIG", "/k"), ("KUBEBUILDER_ASSETS", "/a")]);
     assert_eq!(ways(&environment), [Way::Cluster("/k".into())]);
 }
 
@@ -53,11 +49,7 @@ fn assets_come_before_the_cache_the_archive_and_a_build() {
 
 #[test]
 fn empty_variables_count_as_unset() {
-    let environment = environment(&[
-        ("HOME", "/h"),
-        ("TEST_KUBECONFIG", ""),
-        ("KUBEBUILDER_ASSETS", ""),
-    ]);
+    let environment = environment(&[("HOME", "/h"), ("TEST_KUBECONFIG", ""), ("KUBEBUILDER_ASSETS", "")]);
     assert!(matches!(ways(&environment)[0], Way::Built(_)));
 }
 
@@ -65,16 +57,9 @@ fn empty_variables_count_as_unset() {
 fn the_cache_can_be_moved() {
     let at = |variables: &[(&str, &str)]| environment(variables).cache;
     let home = ("HOME", "/h");
+    assert_eq!(at(&[home, ("XDG_CACHE_HOME", "/x")]), Path::new("/x/integration-operator/controlplane"));
     assert_eq!(
-        at(&[home, ("XDG_CACHE_HOME", "/x")]),
-        Path::new("/x/integration-operator/controlplane")
-    );
-    assert_eq!(
-        at(&[
-            home,
-            ("XDG_CACHE_HOME", "/x"),
-            ("INTEGRATION_OPERATOR_CACHE", "/c")
-        ]),
+        at(&[home, ("XDG_CACHE_HOME", "/x"), ("INTEGRATION_OPERATOR_CACHE", "/c")]),
         Path::new("/c/controlplane")
     );
     Environment::from_lookup(|_| None, "linux", "x86_64").unwrap_err();
@@ -85,10 +70,7 @@ fn a_platform_whose_checksum_is_unknown_has_no_archive() {
     let lookup = |name: &str| (name == "HOME").then(|| "/h".into());
     let environment = Environment::from_lookup(lookup, "linux", "aarch64").unwrap();
     assert_eq!(environment.archive, None);
-    assert!(matches!(
-        ways(&environment)[..],
-        [Way::Built(_), Way::Build(_)]
-    ));
+    assert!(matches!(ways(&environment)[..], [Way::Built(_), Way::Build(_)]));
 }
 
 /// A folder with programs that do nothing.
@@ -105,11 +87,7 @@ fn programs(folder: &Path, names: &[&str]) {
 fn small_archive(names: &[&str]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     programs(&folder.path().join("controller-tools/envtest"), names);
-    let tar = Command::new("tar")
-        .args(["-czf", "-", "controller-tools"])
-        .current_dir(&folder)
-        .output()
-        .unwrap();
+    let tar = Command::new("tar").args(["-czf", "-", "controller-tools"]).current_dir(&folder).output().unwrap();
     assert!(tar.status.success());
     tar.stdout
 }
@@ -145,19 +123,12 @@ async fn an_archive_is_downloaded_once() {
 
     let binaries = archive::fetch(&archive, &folder).await.unwrap();
     assert_eq!(binaries.kube_controller_manager, None);
-    let mode = std::fs::metadata(&binaries.kube_apiserver)
-        .unwrap()
-        .permissions()
-        .mode();
+    let mode = std::fs::metadata(&binaries.kube_apiserver).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o755);
     assert!(archive::unpacked(&folder).is_some());
     // A second process that was as fast.
     archive::fetch(&archive, &folder).await.unwrap();
-    assert_eq!(
-        std::fs::read_dir(&folder).unwrap().count(),
-        1,
-        "something is left beside it"
-    );
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "something is left beside it");
 }
 
 #[tokio::test]
@@ -167,11 +138,7 @@ async fn an_archive_with_another_checksum_is_refused() {
     let error = archive::fetch(&archive, cache.path()).await.unwrap_err();
     let error = format!("{error:#}");
     assert!(error.contains("is refused: its SHA-512 is "), "{error}");
-    assert_eq!(
-        std::fs::read_dir(cache.path()).unwrap().count(),
-        0,
-        "something of it was written"
-    );
+    assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 0, "something of it was written");
 }
 
 #[tokio::test]
@@ -180,14 +147,8 @@ async fn an_archive_that_lacks_a_program_is_no_control_plane() {
     let sha512 = archive::sha512_hex(&bytes);
     let archive = serve(bytes, sha512).await;
     let cache = tempfile::tempdir().unwrap();
-    let error = format!(
-        "{:#}",
-        archive::fetch(&archive, cache.path()).await.unwrap_err()
-    );
-    assert!(
-        error.contains("there is no kube-apiserver in it"),
-        "{error}"
-    );
+    let error = format!("{:#}", archive::fetch(&archive, cache.path()).await.unwrap_err());
+    assert!(error.contains("there is no kube-apiserver in it"), "{error}");
     assert!(archive::unpacked(cache.path()).is_none());
 }
 
@@ -198,11 +159,7 @@ async fn a_server_that_does_not_answer_is_left_alone_soon() {
     let cache = tempfile::tempdir().unwrap();
     let start = Instant::now();
     let error = archive::fetch(&archive, cache.path()).await.unwrap_err();
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert!(error.to_string().contains("no answer"), "{error}");
 }
 
@@ -225,10 +182,7 @@ async fn the_next_way_is_taken() {
 
     let error = binaries::first_of(&ways[..3]).await.unwrap_err();
     let reasons = error.downcast::<Unavailable>().unwrap().to_string();
-    assert!(
-        reasons.contains("has no etcd and no kube-apiserver"),
-        "{reasons}"
-    );
+    assert!(reasons.contains("has no etcd and no kube-apiserver"), "{reasons}");
     assert!(reasons.contains("is refused"), "{reasons}");
 }
 
@@ -248,10 +202,7 @@ fn stand_in(folder: &Path, failing: &str) -> PathBuf {
 
 fn built_by(folder: &Path) -> Vec<String> {
     let notes = std::fs::read_to_string(folder.join("notes")).unwrap();
-    notes
-        .lines()
-        .map(|package| package.rsplit('/').next().unwrap().to_owned())
-        .collect()
+    notes.lines().map(|package| package.rsplit('/').next().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -268,15 +219,7 @@ fn a_build_goes_on_where_it_stopped() {
     let binaries: Binaries = golang::build(go.as_ref(), &cache).unwrap();
     assert!(binaries.kube_controller_manager.is_some());
     assert!(golang::is_complete(&cache));
-    assert_eq!(
-        built_by(folder.path()),
-        [
-            "v3",
-            "kube-apiserver",
-            "kube-apiserver",
-            "kube-controller-manager"
-        ]
-    );
+    assert_eq!(built_by(folder.path()), ["v3", "kube-apiserver", "kube-apiserver", "kube-controller-manager"]);
 
     // A program of another size than the one that was built is not trusted.
     std::fs::write(golang::bin(&cache).join("etcd"), "half").unwrap();
@@ -295,10 +238,7 @@ fn two_processes_build_once() {
             scope.spawn(|| golang::build(go.as_ref(), &cache).unwrap());
         }
     });
-    assert_eq!(
-        built_by(folder.path()),
-        ["v3", "kube-apiserver", "kube-controller-manager"]
-    );
+    assert_eq!(built_by(folder.path()), ["v3", "kube-apiserver", "kube-controller-manager"]);
 }
 
 #[test]
@@ -327,8 +267,5 @@ apiserver_other{verb=\"GET\"} 9
     let counts = counts::parse_counts(metrics);
     assert_eq!(counts.len(), 2);
     assert_eq!(counts[&ApiRequest::new("GET", "", "secrets")], 5);
-    assert_eq!(
-        counts[&ApiRequest::new("APPLY", "a.b", "things").subresource("status")],
-        1
-    );
+    assert_eq!(counts[&ApiRequest::new("APPLY", "a.b", "things").subresource("status")], 1);
 }

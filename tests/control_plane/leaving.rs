@@ -13,10 +13,7 @@ use crate::eventually;
 const OWNER: &str = "TEST_CLUSTER_OWNER";
 
 fn runs(pid: u32) -> bool {
-    let state = Command::new("ps")
-        .args(["-o", "stat=", "-p", &pid.to_string()])
-        .output()
-        .unwrap();
+    let state = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().unwrap();
     let state = String::from_utf8(state.stdout).unwrap();
     // What is dead and waits for its parent to notice does not run.
     !state.trim().is_empty() && !state.starts_with('Z')
@@ -44,11 +41,8 @@ async fn dropping_a_cluster_leaves_nothing() {
 async fn a_kept_directory_is_left_and_cleared_by_the_next_cluster() {
     let test = "a_kept_directory_is_left_and_cleared_by_the_next_cluster";
     let kept = tempfile::tempdir().unwrap();
-    let options = || Options {
-        keep_dir: Some(kept.path().to_owned()),
-        controller_manager: false,
-        ..Options::default()
-    };
+    let options =
+        || Options { keep_dir: Some(kept.path().to_owned()), controller_manager: false, ..Options::default() };
     for _ in 0..2 {
         let Some(cluster) = cluster::start_or_skip(test, options()).await else {
             return;
@@ -72,12 +66,7 @@ async fn a_directory_of_somebody_else_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("precious"), "").unwrap();
     let refused = cluster::supervisor::Supervisor::in_kept_directory(directory.path()).unwrap_err();
-    assert!(
-        refused
-            .to_string()
-            .contains("neither empty nor a test cluster's"),
-        "{refused}"
-    );
+    assert!(refused.to_string().contains("neither empty nor a test cluster's"), "{refused}");
     assert!(directory.path().join("precious").exists());
 }
 
@@ -91,50 +80,32 @@ async fn killing_the_owner_leaves_nothing() {
         return;
     }
     let mut owner = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--ignored",
-            "--exact",
-            "leaving::an_owner_to_be_killed",
-            "--nocapture",
-        ])
+        .args(["--ignored", "--exact", "leaving::an_owner_to_be_killed", "--nocapture"])
         .env(OWNER, "1")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let told = BufReader::new(owner.stdout.take().unwrap())
         .lines()
-        .find_map(|line| {
-            line.unwrap()
-                .split_once("OWNER ")
-                .map(|(_, told)| told.to_owned())
-        })
+        .find_map(|line| line.unwrap().split_once("OWNER ").map(|(_, told)| told.to_owned()))
         .expect("the owner did not start its cluster");
     let told: Value = serde_json::from_str(&told).unwrap();
     let directory = PathBuf::from(told["directory"].as_str().unwrap());
     let pids: Vec<u32> = serde_json::from_value(told["pids"].clone()).unwrap();
-    assert!(
-        pids.len() >= 2 && pids.iter().all(|pid| runs(*pid)),
-        "{pids:?}"
-    );
+    assert!(pids.len() >= 2 && pids.iter().all(|pid| runs(*pid)), "{pids:?}");
     assert!(directory.exists());
 
     // SIGKILL
     owner.kill().unwrap();
     owner.wait().unwrap();
-    eventually("the end of the processes", async || {
-        !pids.iter().any(|pid| runs(*pid))
-    })
-    .await;
+    eventually("the end of the processes", async || !pids.iter().any(|pid| runs(*pid))).await;
     eventually("the removal of the directory", async || !directory.exists()).await;
     assert!(!runs_anything_in(&directory));
 }
 
 /// The shells that supervise name the directory, too.
 fn runs_anything_in(directory: &Path) -> bool {
-    let all = Command::new("ps")
-        .args(["-e", "-o", "args="])
-        .output()
-        .unwrap();
+    let all = Command::new("ps").args(["-e", "-o", "args="]).output().unwrap();
     String::from_utf8_lossy(&all.stdout).contains(directory.to_str().unwrap())
 }
 
@@ -146,14 +117,7 @@ async fn an_owner_to_be_killed() {
     }
     // In a static that nobody drops, as a test binary has it.
     let cluster = cluster::shared("an_owner_to_be_killed").await.unwrap();
-    let pids: Vec<u32> = cluster
-        .process_ids()
-        .into_iter()
-        .map(|(_, pid)| pid)
-        .collect();
-    println!(
-        "OWNER {}",
-        json!({"directory": cluster.directory(), "pids": pids})
-    );
+    let pids: Vec<u32> = cluster.process_ids().into_iter().map(|(_, pid)| pid).collect();
+    println!("OWNER {}", json!({"directory": cluster.directory(), "pids": pids}));
     std::future::pending::<()>().await;
 }

@@ -1,14 +1,10 @@
 //! What tests of the operator lean on: namespaces end, garbage goes, service accounts have their
 //! own rights, requests are counted exactly, and a broken start says why.
 
-use k8s_openapi::api::authentication::v1::{
-    SelfSubjectReview, TokenReview, TokenReviewSpec, TokenReviewStatus,
-};
+use k8s_openapi::api::authentication::v1::{SelfSubjectReview, TokenReview, TokenReviewSpec, TokenReviewStatus};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, PostParams,
-};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -23,12 +19,7 @@ async fn create<K>(api: &Api<K>, object: Value) -> K
 where
     K: Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {
-    api.create(
-        &PostParams::default(),
-        &serde_json::from_value(object).unwrap(),
-    )
-    .await
-    .unwrap()
+    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap()
 }
 
 async fn create_service_account(client: &Client, namespace: &str, name: &str) {
@@ -37,14 +28,9 @@ async fn create_service_account(client: &Client, namespace: &str, name: &str) {
 }
 
 async fn client_of(cluster: &Cluster, namespace: &str, name: &str) -> Client {
-    let path = cluster
-        .service_account_kubeconfig(namespace, name, &[])
-        .await
-        .unwrap();
+    let path = cluster.service_account_kubeconfig(namespace, name, &[]).await.unwrap();
     let read = Kubeconfig::read_from(path).unwrap();
-    let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
-        .await
-        .unwrap();
+    let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap();
     Client::try_from(config).unwrap()
 }
 
@@ -64,25 +50,12 @@ async fn a_namespace_with_a_secret_comes_and_goes() {
     let client = cluster.client().unwrap();
     let namespace = cluster.create_namespace("comes-and-goes").await.unwrap();
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
-    create(
-        &secrets,
-        json!({"metadata": {"name": "s"}, "stringData": {"key": "value"}}),
-    )
-    .await;
-    assert_eq!(
-        secrets.get("s").await.unwrap().data.unwrap()["key"].0,
-        b"value"
-    );
+    create(&secrets, json!({"metadata": {"name": "s"}, "stringData": {"key": "value"}})).await;
+    assert_eq!(secrets.get("s").await.unwrap().data.unwrap()["key"].0, b"value");
 
     let namespaces: Api<Namespace> = Api::all(client);
-    namespaces
-        .delete(&namespace, &DeleteParams::default())
-        .await
-        .unwrap();
-    eventually("the deletion of a namespace", async || {
-        namespaces.get_opt(&namespace).await.unwrap().is_none()
-    })
-    .await;
+    namespaces.delete(&namespace, &DeleteParams::default()).await.unwrap();
+    eventually("the deletion of a namespace", async || namespaces.get_opt(&namespace).await.unwrap().is_none()).await;
 }
 
 #[tokio::test]
@@ -100,18 +73,9 @@ async fn what_lost_its_owner_is_collected() {
     let owner = create(&maps, json!({"metadata": {"name": "owner"}})).await;
     let reference = owner.owner_ref(&()).unwrap();
     let secrets: Api<Secret> = Api::namespaced(client, &namespace);
-    create(
-        &secrets,
-        json!({"metadata": {"name": "owned", "ownerReferences": [reference]}}),
-    )
-    .await;
-    maps.delete("owner", &DeleteParams::background())
-        .await
-        .unwrap();
-    eventually("garbage collection", async || {
-        secrets.get_opt("owned").await.unwrap().is_none()
-    })
-    .await;
+    create(&secrets, json!({"metadata": {"name": "owned", "ownerReferences": [reference]}})).await;
+    maps.delete("owner", &DeleteParams::background()).await.unwrap();
+    eventually("garbage collection", async || secrets.get_opt("owned").await.unwrap().is_none()).await;
 }
 
 #[tokio::test]
@@ -120,9 +84,7 @@ async fn owners_of_a_new_kind_are_followed() {
     let Some(cluster) = cluster::start_or_skip(test, Options::default()).await else {
         return;
     };
-    if !cluster.has_or_skip(Part::ControllerManager, test)
-        || !cluster.has_or_skip(Part::OwnApiServer, test)
-    {
+    if !cluster.has_or_skip(Part::ControllerManager, test) || !cluster.has_or_skip(Part::OwnApiServer, test) {
         return;
     }
     let client = cluster.client().unwrap();
@@ -132,21 +94,14 @@ async fn owners_of_a_new_kind_are_followed() {
     let owners: Api<DynamicObject> = Api::namespaced_with(client.clone(), "default", &kind);
     cluster.follow_owners_of("test.example").await.unwrap();
 
-    let object =
-        json!({"apiVersion": "test.example/v1", "kind": "Owner", "metadata": {"name": "o"}});
+    let object = json!({"apiVersion": "test.example/v1", "kind": "Owner", "metadata": {"name": "o"}});
     let owner = create(&owners, object).await;
     let reference = owner.owner_ref(&kind).unwrap();
     let secrets: Api<Secret> = Api::namespaced(client, "default");
     let secret = json!({"metadata": {"name": "owned", "ownerReferences": [reference]}});
     create(&secrets, secret).await;
-    owners
-        .delete("o", &DeleteParams::background())
-        .await
-        .unwrap();
-    eventually("garbage collection", async || {
-        secrets.get_opt("owned").await.unwrap().is_none()
-    })
-    .await;
+    owners.delete("o", &DeleteParams::background()).await.unwrap();
+    eventually("garbage collection", async || secrets.get_opt("owned").await.unwrap().is_none()).await;
 }
 
 fn owner_crd() -> Value {
@@ -179,10 +134,7 @@ async fn a_service_account_has_its_own_rights() {
     let who: Api<SelfSubjectReview> = Api::all(client.clone());
     let review = create(&who, json!({})).await;
     let user = review.status.unwrap().user_info.unwrap();
-    assert_eq!(
-        user.username.unwrap(),
-        format!("system:serviceaccount:{namespace}:poor")
-    );
+    assert_eq!(user.username.unwrap(), format!("system:serviceaccount:{namespace}:poor"));
     assert_eq!(client.default_namespace(), namespace);
 
     let secrets: Api<Secret> = Api::default_namespaced(client);
@@ -197,37 +149,17 @@ async fn a_token_is_for_its_audience() {
     let admin = cluster.client().unwrap();
     let namespace = cluster.create_namespace("audience").await.unwrap();
     create_service_account(&admin, &namespace, "app").await;
-    let token = cluster
-        .service_account_token(&namespace, "app", &["ours"])
-        .await
-        .unwrap();
+    let token = cluster.service_account_token(&namespace, "app", &["ours"]).await.unwrap();
 
-    assert_eq!(
-        review(&admin, &token, "ours").await.authenticated,
-        Some(true)
-    );
-    assert_ne!(
-        review(&admin, &token, "theirs").await.authenticated,
-        Some(true)
-    );
+    assert_eq!(review(&admin, &token, "ours").await.authenticated, Some(true));
+    assert_ne!(review(&admin, &token, "theirs").await.authenticated, Some(true));
 }
 
 async fn review(client: &Client, token: &str, audience: &str) -> TokenReviewStatus {
-    let spec = TokenReviewSpec {
-        token: Some(token.to_owned()),
-        audiences: Some(vec![audience.to_owned()]),
-    };
-    let review = TokenReview {
-        spec,
-        ..TokenReview::default()
-    };
+    let spec = TokenReviewSpec { token: Some(token.to_owned()), audiences: Some(vec![audience.to_owned()]) };
+    let review = TokenReview { spec, ..TokenReview::default() };
     let reviews: Api<TokenReview> = Api::all(client.clone());
-    reviews
-        .create(&PostParams::default(), &review)
-        .await
-        .unwrap()
-        .status
-        .unwrap()
+    reviews.create(&PostParams::default(), &review).await.unwrap().status.unwrap()
 }
 
 #[tokio::test]
@@ -237,16 +169,11 @@ async fn a_named_cluster_is_used_as_it_is() {
     };
     let mut environment = Environment::current().unwrap();
     environment.test_kubeconfig = Some(cluster.kubeconfig().to_owned());
-    let named = Cluster::start_in(&environment, Options::default())
-        .await
-        .unwrap();
+    let named = Cluster::start_in(&environment, Options::default()).await.unwrap();
     assert!(named.is_provided());
     assert_eq!(named.process_ids(), []);
     assert!(!named.has(Part::OwnApiServer));
-    assert_eq!(
-        named.has(Part::ControllerManager),
-        cluster.has(Part::ControllerManager)
-    );
+    assert_eq!(named.has(Part::ControllerManager), cluster.has(Part::ControllerManager));
 
     let admin = named.client().unwrap();
     let namespace = named.create_namespace("named").await.unwrap();
@@ -256,21 +183,14 @@ async fn a_named_cluster_is_used_as_it_is() {
 
     let directory = named.directory().to_owned();
     named.stop();
-    assert!(
-        !directory.exists(),
-        "the directory of a token is left behind"
-    );
+    assert!(!directory.exists(), "the directory of a token is left behind");
     cluster.client().unwrap().apiserver_version().await.unwrap();
 }
 
 #[tokio::test]
 async fn requests_are_counted_exactly() {
     let test = "requests_are_counted_exactly";
-    let options = Options {
-        audit_log: true,
-        controller_manager: false,
-        ..Options::default()
-    };
+    let options = Options { audit_log: true, controller_manager: false, ..Options::default() };
     let Some(cluster) = cluster::start_or_skip(test, options).await else {
         return;
     };
@@ -283,44 +203,22 @@ async fn requests_are_counted_exactly() {
     let maps: Api<ConfigMap> = Api::default_namespaced(client);
     let admins: Api<ConfigMap> = Api::default_namespaced(admin);
     let kind = ApiRequest::new("GET", "", "configmaps");
-    let before = cluster
-        .api_request_counts()
-        .await
-        .unwrap()
-        .get(&kind)
-        .copied()
-        .unwrap_or_default();
+    let before = cluster.api_request_counts().await.unwrap().get(&kind).copied().unwrap_or_default();
     for _ in 0..7 {
         assert!(forbidden(maps.get("absent").await));
         assert_eq!(admins.get_opt("absent").await.unwrap(), None);
     }
 
     let events = cluster.audit_events().await.unwrap();
-    let counted: Vec<&Value> = events
-        .iter()
-        .filter(|event| event["user"]["username"] == "system:serviceaccount:default:counted")
-        .collect();
+    let counted: Vec<&Value> =
+        events.iter().filter(|event| event["user"]["username"] == "system:serviceaccount:default:counted").collect();
     assert_eq!(counted.len(), 7);
-    assert!(
-        counted
-            .iter()
-            .all(|event| event["verb"] == "get" && event["responseStatus"]["code"] == 403)
-    );
-    assert_eq!(
-        cluster.audit_events().await.unwrap().len(),
-        events.len(),
-        "looking changes the count"
-    );
+    assert!(counted.iter().all(|event| event["verb"] == "get" && event["responseStatus"]["code"] == 403));
+    assert_eq!(cluster.audit_events().await.unwrap().len(), events.len(), "looking changes the count");
 
     // The seven that were allowed.
     eventually("the count of requests", async || {
-        let after = cluster
-            .api_request_counts()
-            .await
-            .unwrap()
-            .get(&kind)
-            .copied()
-            .unwrap_or_default();
+        let after = cluster.api_request_counts().await.unwrap().get(&kind).copied().unwrap_or_default();
         assert!(after - before <= 7, "{after} after {before}");
         after - before == 7
     })
@@ -330,10 +228,7 @@ async fn requests_are_counted_exactly() {
 #[tokio::test]
 async fn an_outage_of_the_api_server_ends() {
     let test = "an_outage_of_the_api_server_ends";
-    let options = Options {
-        controller_manager: false,
-        ..Options::default()
-    };
+    let options = Options { controller_manager: false, ..Options::default() };
     let Some(cluster) = cluster::start_or_skip(test, options).await else {
         return;
     };
@@ -346,10 +241,7 @@ async fn an_outage_of_the_api_server_ends() {
     client.apiserver_version().await.unwrap_err();
     cluster.restart_api_server().await.unwrap();
     let namespaces: Api<Namespace> = Api::all(client);
-    assert_eq!(
-        namespaces.get(&namespace).await.unwrap().name_any(),
-        namespace
-    );
+    assert_eq!(namespaces.get(&namespace).await.unwrap().name_any(), namespace);
 }
 
 #[tokio::test]
@@ -361,15 +253,9 @@ async fn a_start_that_fails_tells_the_end_of_the_log() {
     if !shared.has_or_skip(Part::OwnApiServer, test) {
         return;
     }
-    let options = Options {
-        extra_apiserver_args: vec!["--no-such-flag".to_owned()],
-        ..Options::default()
-    };
+    let options = Options { extra_apiserver_args: vec!["--no-such-flag".to_owned()], ..Options::default() };
     let error = Cluster::start(options).await.unwrap_err().to_string();
-    assert!(
-        error.contains("kube-apiserver ended with exit code 1"),
-        "{error}"
-    );
+    assert!(error.contains("kube-apiserver ended with exit code 1"), "{error}");
     assert!(error.contains("unknown flag: --no-such-flag"), "{error}");
 }
 
@@ -384,13 +270,7 @@ async fn a_port_that_somebody_else_has_is_told() {
     }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let options = Options {
-        extra_apiserver_args: vec![format!("--secure-port={port}")],
-        ..Options::default()
-    };
+    let options = Options { extra_apiserver_args: vec![format!("--secure-port={port}")], ..Options::default() };
     let error = Cluster::start(options).await.unwrap_err().to_string();
-    assert!(
-        error.contains("taken by somebody else before kube-apiserver"),
-        "{error}"
-    );
+    assert!(error.contains("taken by somebody else before kube-apiserver"), "{error}");
 }

@@ -92,10 +92,7 @@ impl FinalPage {
 
     /// A parameter of the query, such as `code`, `state`, `iss` or `error`.
     pub fn query(&self, name: &str) -> Option<String> {
-        self.url
-            .query_pairs()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.into_owned())
+        self.url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 }
 
@@ -155,10 +152,7 @@ impl Browser {
     }
 
     pub fn as_user(user: &str) -> Self {
-        Self {
-            user: user.to_owned(),
-            ..Self::new()
-        }
+        Self { user: user.to_owned(), ..Self::new() }
     }
 
     // ---- one request at a time ----
@@ -189,19 +183,11 @@ impl Browser {
     }
 
     /// All redirects, up to a URL that `stop` says is not to be visited.
-    pub async fn follow_until(
-        &mut self,
-        mut page: Page,
-        stop: impl Fn(&Url) -> bool,
-    ) -> Result<FinalPage> {
+    pub async fn follow_until(&mut self, mut page: Page, stop: impl Fn(&Url) -> bool) -> Result<FinalPage> {
         let mut trail = vec![page.url.to_string()];
         while let Some(next) = page.next.take() {
             if stop(&next.url) {
-                return Ok(FinalPage {
-                    url: next.url,
-                    page: None,
-                    trail,
-                });
+                return Ok(FinalPage { url: next.url, page: None, trail });
             }
             if trail.len() > MAX_STEPS {
                 return Err(BrowserError::TooLong(trail));
@@ -209,11 +195,7 @@ impl Browser {
             trail.push(next.url.to_string());
             page = self.send(next).await?;
         }
-        Ok(FinalPage {
-            url: page.url.clone(),
-            page: Some(page),
-            trail,
-        })
+        Ok(FinalPage { url: page.url.clone(), page: Some(page), trail })
     }
 
     // ---- a whole flow ----
@@ -252,11 +234,7 @@ impl Browser {
             }
             next = self.decide(page, &forms, choice)?;
             if stop(&next.url) {
-                return Ok(FinalPage {
-                    url: next.url,
-                    page: None,
-                    trail,
-                });
+                return Ok(FinalPage { url: next.url, page: None, trail });
             }
         }
         Err(BrowserError::TooLong(trail))
@@ -276,10 +254,7 @@ impl Browser {
             let link = form::refusal_link(&page.url, &page.body);
             return link
                 .map(|url| self.link(url))
-                .ok_or_else(|| BrowserError::NoWayToRefuse {
-                    url: page.url.to_string(),
-                    body: page.body.clone(),
-                });
+                .ok_or_else(|| BrowserError::NoWayToRefuse { url: page.url.to_string(), body: page.body.clone() });
         }
         if let Some(form) = login {
             return Ok(self.submission(&form.clone().signed_in(&self.user)));
@@ -296,19 +271,13 @@ impl Browser {
 
     /// The value of a cookie that would go to `url`, `HttpOnly` or not.
     pub fn cookie(&self, url: &str, name: &str) -> Option<String> {
-        self.cookies(url)
-            .into_iter()
-            .find(|(found, _)| found == name)
-            .map(|(_, value)| value)
+        self.cookies(url).into_iter().find(|(found, _)| found == name).map(|(_, value)| value)
     }
 
     /// Names and values of all cookies that would go to `url`.
     pub fn cookies(&self, url: &str) -> Vec<(String, String)> {
         let url = policy::jar_url(&parse(url).unwrap());
-        self.jar
-            .get_request_values(&url)
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect()
+        self.jar.get_request_values(&url).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
     /// Takes a cookie as if `url` had answered with this `Set-Cookie` header.
@@ -365,26 +334,17 @@ impl Browser {
     fn submission(&self, form: &Form) -> Navigation {
         let (method, url, body) = form.request();
         let mut navigation = Navigation::from(self.document.clone(), method, url, body);
-        navigation.form_action = self
-            .document
-            .as_ref()
-            .map(|document| document.form_action.clone());
+        navigation.form_action = self.document.as_ref().map(|document| document.form_action.clone());
         navigation
     }
 
     async fn send(&mut self, navigation: Navigation) -> Result<Page> {
         navigation.check_form_action()?;
-        let request_error = |source| BrowserError::Request {
-            url: navigation.url.to_string(),
-            source,
-        };
+        let request_error = |source| BrowserError::Request { url: navigation.url.to_string(), source };
         let mut request = self
             .client
             .request(navigation.method.clone(), navigation.url.clone())
-            .header(
-                header::ACCEPT,
-                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-            )
+            .header(header::ACCEPT, "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
             .header(header::ACCEPT_LANGUAGE, "en-US,en;q=0.5")
             .header(header::UPGRADE_INSECURE_REQUESTS, "1")
             .header("Sec-Fetch-Dest", "document")
@@ -398,14 +358,11 @@ impl Browser {
                 request = request.header(header::REFERER, referer);
             }
             if navigation.method != Method::GET {
-                request =
-                    request.header(header::ORIGIN, document.url.origin().ascii_serialization());
+                request = request.header(header::ORIGIN, document.url.origin().ascii_serialization());
             }
         }
         if let Some(body) = &navigation.body {
-            request = request
-                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .body(body.clone());
+            request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(body.clone());
         }
         let response = request.send().await.map_err(request_error)?;
         let (status, headers) = (response.status(), response.headers().clone());
@@ -436,30 +393,15 @@ impl Browser {
             form::refresh(&url, &body).map(|target| self.link(target))
         };
         let location = next.as_ref().map(|next| next.url.clone());
-        Ok(Page {
-            url,
-            status,
-            headers,
-            body,
-            set_cookies,
-            location,
-            next,
-        })
+        Ok(Page { url, status, headers, body, set_cookies, location, next })
     }
 
-    fn redirected(
-        &self,
-        mut navigation: Navigation,
-        status: StatusCode,
-        headers: &HeaderMap,
-    ) -> Result<Navigation> {
+    fn redirected(&self, mut navigation: Navigation, status: StatusCode, headers: &HeaderMap) -> Result<Navigation> {
         let target = headers
             .get(header::LOCATION)
             .and_then(|location| location.to_str().ok())
             .and_then(|location| navigation.url.join(location).ok())
-            .ok_or_else(|| BrowserError::BadRedirect {
-                url: navigation.url.to_string(),
-            })?;
+            .ok_or_else(|| BrowserError::BadRedirect { url: navigation.url.to_string() })?;
         if !matches!(status.as_u16(), 307 | 308) && navigation.method != Method::HEAD {
             navigation.method = Method::GET;
             navigation.body = None;
@@ -467,9 +409,7 @@ impl Browser {
         if !self.form_action_holds_redirects {
             navigation.form_action = None;
         }
-        navigation.site = navigation
-            .site
-            .max(Site::between(navigation.initiator.as_ref(), &target));
+        navigation.site = navigation.site.max(Site::between(navigation.initiator.as_ref(), &target));
         navigation.url = target;
         Ok(navigation)
     }
@@ -482,14 +422,7 @@ impl Navigation {
 
     fn from(initiator: Option<Document>, method: Method, url: Url, body: Option<String>) -> Self {
         let site = Site::between(initiator.as_ref(), &url);
-        Self {
-            method,
-            url,
-            body,
-            initiator,
-            site,
-            form_action: None,
-        }
+        Self { method, url, body, initiator, site, form_action: None }
     }
 
     fn check_form_action(&self) -> Result<()> {

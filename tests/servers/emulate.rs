@@ -37,9 +37,7 @@ impl EmulateOptions {
         });
         let with = |more: Value| {
             let mut app = app.clone();
-            app.as_object_mut()
-                .unwrap()
-                .extend(more.as_object().unwrap().clone());
+            app.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             app
         };
         let mut seed = json!({
@@ -102,17 +100,8 @@ impl Emulate {
         let environment = vec![("SEED", options.seed().to_string())];
         let (process, ready) = NodeProcess::start("emulate.mjs", arguments, environment).await;
         let urls: BTreeMap<String, String> = serde_json::from_value(ready).unwrap();
-        let admins = urls
-            .iter()
-            .map(|(service, url)| (service.clone(), Admin::new(url)))
-            .collect();
-        Self {
-            client_id: options.client_id,
-            client_secret: options.client_secret,
-            urls,
-            admins,
-            process,
-        }
+        let admins = urls.iter().map(|(service, url)| (service.clone(), Admin::new(url))).collect();
+        Self { client_id: options.client_id, client_secret: options.client_secret, urls, admins, process }
     }
 
     /// The base URL of a service that was started.
@@ -150,9 +139,7 @@ impl Emulate {
 
     /// Withdraws every access token of a service.
     pub async fn revoke_all(&self, service: &str) {
-        self.admins[service]
-            .call::<Value>("revoke-all", &json!({}))
-            .await;
+        self.admins[service].call::<Value>("revoke-all", &json!({})).await;
     }
 
     pub fn process_id(&self) -> u32 {

@@ -117,10 +117,7 @@ pub(super) struct Admin {
 
 impl Admin {
     pub(super) fn new(base: &str) -> Self {
-        Self {
-            client: super::http_client(),
-            base: base.to_owned(),
-        }
+        Self { client: super::http_client(), base: base.to_owned() }
     }
 
     pub(super) async fn call<T: serde::de::DeserializeOwned>(&self, name: &str, body: &Value) -> T {
@@ -135,7 +132,6 @@ impl Admin {
 
     pub(super) async fn faults(&self, path: Option<&str>, next: &[Fault]) {
         let next: Vec<_> = next.iter().map(|fault| &fault.0).collect();
-        self.call::<Value>("fault", &json!({ "path": path, "next": next }))
-            .await;
+        self.call::<Value>("fault", &json!({ "path": path, "next": next })).await;
     }
 }

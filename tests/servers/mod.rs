@@ -41,8 +41,5 @@ pub fn http_client() -> reqwest::Client {
 
 /// The S256 challenge that belongs to a PKCE verifier.
 pub fn s256(verifier: &str) -> String {
-    URL_SAFE_NO_PAD.encode(ring::digest::digest(
-        &ring::digest::SHA256,
-        verifier.as_bytes(),
-    ))
+    URL_SAFE_NO_PAD.encode(ring::digest::digest(&ring::digest::SHA256, verifier.as_bytes()))
 }

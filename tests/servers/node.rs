@@ -33,13 +33,7 @@ pub fn available() -> bool {
 fn node_version() -> Option<u32> {
     let output = Command::new("node").arg("--version").output().ok()?;
     let version = String::from_utf8(output.stdout).ok()?;
-    version
-        .trim()
-        .trim_start_matches('v')
-        .split('.')
-        .next()?
-        .parse()
-        .ok()
+    version.trim().trim_start_matches('v').split('.').next()?.parse().ok()
 }
 
 fn directory() -> PathBuf {
@@ -62,11 +56,7 @@ fn install() {
         .current_dir(directory())
         .output()
         .expect("npm comes with Node");
-    assert!(
-        output.status.success(),
-        "npm ci failed:\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "npm ci failed:\n{}", String::from_utf8_lossy(&output.stderr));
     std::fs::write(stamp, hash).unwrap();
 }
 
@@ -83,16 +73,10 @@ impl NodeProcess {
         arguments: Vec<String>,
         environment: Vec<(&'static str, String)>,
     ) -> (Self, Value) {
-        tokio::task::spawn_blocking(move || Self::start_blocking(script, &arguments, environment))
-            .await
-            .unwrap()
+        tokio::task::spawn_blocking(move || Self::start_blocking(script, &arguments, environment)).await.unwrap()
     }
 
-    fn start_blocking(
-        script: &str,
-        arguments: &[String],
-        environment: Vec<(&'static str, String)>,
-    ) -> (Self, Value) {
+    fn start_blocking(script: &str, arguments: &[String], environment: Vec<(&'static str, String)>) -> (Self, Value) {
         install();
         let mut child = Command::new("node")
             .arg(script)
@@ -117,8 +101,7 @@ impl NodeProcess {
         });
         let mut process = Self { child };
         if let Ok(line) = receiver.recv_timeout(START_TIMEOUT) {
-            let ready = serde_json::from_str(&line)
-                .unwrap_or_else(|error| panic!("{script} said {line:?}: {error}"));
+            let ready = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{script} said {line:?}: {error}"));
             return (process, ready);
         }
         process.stop();

@@ -41,13 +41,7 @@ pub struct OidcOptions {
 
 impl Default for OidcOptions {
     fn default() -> Self {
-        Self {
-            clients: Vec::new(),
-            scopes: Vec::new(),
-            access_ttl_seconds: 6,
-            refresh_ttl_seconds: 3600,
-            port: 0,
-        }
+        Self { clients: Vec::new(), scopes: Vec::new(), access_ttl_seconds: 6, refresh_ttl_seconds: 3600, port: 0 }
     }
 }
 
@@ -71,12 +65,8 @@ impl OidcProvider {
             ("ACCESS_TTL", options.access_ttl_seconds.to_string()),
             ("REFRESH_TTL", options.refresh_ttl_seconds.to_string()),
         ];
-        let (process, ready) = NodeProcess::start(
-            "oidc-provider.mjs",
-            vec![options.port.to_string()],
-            environment,
-        )
-        .await;
+        let (process, ready) =
+            NodeProcess::start("oidc-provider.mjs", vec![options.port.to_string()], environment).await;
         let issuer = ready["issuer"].as_str().unwrap().to_owned();
         Self {
             authorization_endpoint: format!("{issuer}/auth"),

@@ -4,9 +4,7 @@ use reqwest::Method;
 use scraper::{ElementRef, Html, Selector};
 use url::Url;
 
-const REFUSALS: [&str; 8] = [
-    "deny", "cancel", "reject", "refuse", "abort", "decline", "disallow", "not now",
-];
+const REFUSALS: [&str; 8] = ["deny", "cancel", "reject", "refuse", "abort", "decline", "disallow", "not now"];
 
 /// A form as a browser would submit it.
 #[derive(Clone, Debug)]
@@ -34,10 +32,7 @@ pub struct Button {
 
 impl Form {
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(found, _)| found == name)
-            .map(|(_, value)| value.as_str())
+        self.fields.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
     #[must_use]
@@ -51,10 +46,7 @@ impl Form {
     #[must_use]
     pub fn press(mut self, button: &str) -> Option<Self> {
         let wanted = button.to_lowercase();
-        self.pressed = self
-            .buttons
-            .iter()
-            .position(|button| button.says(&wanted))?;
+        self.pressed = self.buttons.iter().position(|button| button.says(&wanted))?;
         Some(self)
     }
 
@@ -74,20 +66,13 @@ impl Form {
 
     /// Whether this is the form that picks this user among several.
     pub(super) fn offers(&self, user: &str) -> bool {
-        self.fields.iter().any(|(_, value)| value == user)
-            || self.text.split_whitespace().any(|word| word == user)
+        self.fields.iter().any(|(_, value)| value == user) || self.text.split_whitespace().any(|word| word == user)
     }
 
     /// This form with the button that says no, if it has one.
     pub(super) fn refusal(&self) -> Option<Self> {
-        let pressed = self
-            .buttons
-            .iter()
-            .position(|button| REFUSALS.iter().any(|word| button.says(word)))?;
-        Some(Self {
-            pressed,
-            ..self.clone()
-        })
+        let pressed = self.buttons.iter().position(|button| REFUSALS.iter().any(|word| button.says(word)))?;
+        Some(Self { pressed, ..self.clone() })
     }
 
     pub(super) fn request(&self) -> (Method, Url, Option<String>) {
@@ -97,12 +82,8 @@ impl Form {
         if let Some((name, value)) = button.and_then(|button| button.field.as_ref()) {
             fields.append_pair(name, value);
         }
-        let mut action = button
-            .and_then(|button| button.action.clone())
-            .unwrap_or_else(|| self.action.clone());
-        let method = button
-            .and_then(|button| button.method.as_ref())
-            .unwrap_or(&self.method);
+        let mut action = button.and_then(|button| button.action.clone()).unwrap_or_else(|| self.action.clone());
+        let method = button.and_then(|button| button.method.as_ref()).unwrap_or(&self.method);
         if *method == Method::GET {
             action.set_query(Some(&fields.finish()));
             (Method::GET, action, None)
@@ -115,19 +96,14 @@ impl Form {
 impl Button {
     fn says(&self, word: &str) -> bool {
         self.label.to_lowercase().contains(word)
-            || self
-                .field
-                .as_ref()
-                .is_some_and(|(_, value)| value.to_lowercase().contains(word))
+            || self.field.as_ref().is_some_and(|(_, value)| value.to_lowercase().contains(word))
     }
 }
 
 pub(super) fn forms(page: &Url, body: &str) -> Vec<Form> {
     let html = Html::parse_document(body);
     let base = base(page, &html);
-    html.select(&selector("form"))
-        .map(|form| read(&base, form))
-        .collect()
+    html.select(&selector("form")).map(|form| read(&base, form)).collect()
 }
 
 /// The link that says no, such as "Cancel".
@@ -136,11 +112,7 @@ pub(super) fn refusal_link(page: &Url, body: &str) -> Option<Url> {
     let base = base(page, &html);
     html.select(&selector("a[href]")).find_map(|link| {
         let text = text(link).to_lowercase();
-        REFUSALS
-            .iter()
-            .any(|word| text.contains(word))
-            .then(|| base.join(link.attr("href")?).ok())
-            .flatten()
+        REFUSALS.iter().any(|word| text.contains(word)).then(|| base.join(link.attr("href")?).ok()).flatten()
     })
 }
 
@@ -150,38 +122,28 @@ pub(super) fn refresh(page: &Url, body: &str) -> Option<Url> {
         return None;
     }
     let html = Html::parse_document(body);
-    let meta = html.select(&selector("meta[http-equiv]")).find(|meta| {
-        meta.attr("http-equiv")
-            .is_some_and(|name| name.eq_ignore_ascii_case("refresh"))
-    })?;
+    let meta = html
+        .select(&selector("meta[http-equiv]"))
+        .find(|meta| meta.attr("http-equiv").is_some_and(|name| name.eq_ignore_ascii_case("refresh")))?;
     let (delay, target) = meta.attr("content")?.split_once([';', ','])?;
     let target = target.trim();
     let target = target
         .split_once('=')
         .filter(|(name, _)| name.trim().eq_ignore_ascii_case("url"))
         .map_or(target, |(_, url)| url);
-    (delay.trim() == "0")
-        .then(|| page.join(target.trim().trim_matches(['"', '\''])).ok())
-        .flatten()
+    (delay.trim() == "0").then(|| page.join(target.trim().trim_matches(['"', '\''])).ok()).flatten()
 }
 
 fn base(page: &Url, html: &Html) -> Url {
-    let href = html
-        .select(&selector("base[href]"))
-        .next()
-        .and_then(|base| base.attr("href"));
-    href.and_then(|href| page.join(href).ok())
-        .unwrap_or_else(|| page.clone())
+    let href = html.select(&selector("base[href]")).next().and_then(|base| base.attr("href"));
+    href.and_then(|href| page.join(href).ok()).unwrap_or_else(|| page.clone())
 }
 
 fn read(base: &Url, element: ElementRef<'_>) -> Form {
     let mut form = Form {
         method: method(element.attr("method")).unwrap_or(Method::GET),
         // An empty action is the page itself.
-        action: element
-            .attr("action")
-            .and_then(|action| base.join(action).ok())
-            .unwrap_or_else(|| base.clone()),
+        action: element.attr("action").and_then(|action| base.join(action).ok()).unwrap_or_else(|| base.clone()),
         fields: Vec::new(),
         buttons: Vec::new(),
         text: text(element),
@@ -204,21 +166,11 @@ impl Form {
         let kind = control.attr("type").unwrap_or_default().to_lowercase();
         let value = match (control.value().name(), kind.as_str()) {
             ("button", "" | "submit") | ("input", "submit" | "image") => {
-                let label = if control.value().name() == "button" {
-                    text(control)
-                } else {
-                    value.clone().unwrap_or_default()
-                };
+                let label =
+                    if control.value().name() == "button" { text(control) } else { value.clone().unwrap_or_default() };
                 let field = (!name.is_empty()).then(|| (name, value.unwrap_or_default()));
-                let action = control
-                    .attr("formaction")
-                    .and_then(|action| base.join(action).ok());
-                self.buttons.push(Button {
-                    label,
-                    field,
-                    action,
-                    method: method(control.attr("formmethod")),
-                });
+                let action = control.attr("formaction").and_then(|action| base.join(action).ok());
+                self.buttons.push(Button { label, field, action, method: method(control.attr("formmethod")) });
                 return;
             }
             ("button", _) | ("input", "button" | "reset" | "file") => return,
@@ -252,29 +204,15 @@ fn selected(select: ElementRef<'_>) -> Option<String> {
         .select(&options)
         .find(|option| option.attr("selected").is_some())
         .or_else(|| select.select(&options).next())?;
-    Some(
-        option
-            .attr("value")
-            .map_or_else(|| text(option), ToOwned::to_owned),
-    )
+    Some(option.attr("value").map_or_else(|| text(option), ToOwned::to_owned))
 }
 
 fn method(name: Option<&str>) -> Option<Method> {
-    name.map(|name| {
-        if name.eq_ignore_ascii_case("post") {
-            Method::POST
-        } else {
-            Method::GET
-        }
-    })
+    name.map(|name| if name.eq_ignore_ascii_case("post") { Method::POST } else { Method::GET })
 }
 
 fn text(element: ElementRef<'_>) -> String {
-    element
-        .text()
-        .flat_map(str::split_whitespace)
-        .collect::<Vec<_>>()
-        .join(" ")
+    element.text().flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
 }
 
 fn selector(css: &str) -> Selector {

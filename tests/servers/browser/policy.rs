@@ -15,20 +15,12 @@ pub(super) struct Document {
 
 impl Document {
     pub(super) fn new(url: &Url, headers: &HeaderMap) -> Self {
-        let policy = headers
-            .get(header::REFERRER_POLICY)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
+        let policy = headers.get(header::REFERRER_POLICY).and_then(|value| value.to_str().ok()).unwrap_or_default();
         Self {
             url: url.clone(),
             form_action: FormAction::new(headers),
             // Of several the last one is meant; the earlier ones are for old browsers.
-            referrer_policy: policy
-                .rsplit(',')
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .to_lowercase(),
+            referrer_policy: policy.rsplit(',').next().unwrap_or_default().trim().to_lowercase(),
         }
     }
 
@@ -120,10 +112,7 @@ pub(super) fn may_store(cookie: &RawCookie<'_>, url: &Url) -> bool {
     {
         return false;
     }
-    secure
-        || !cookie
-            .same_site()
-            .is_some_and(|same_site| same_site.is_none())
+    secure || !cookie.same_site().is_some_and(|same_site| same_site.is_none())
 }
 
 /// The URL under which the jar knows `url`: loopback counts as secure by whatever name.
@@ -160,10 +149,7 @@ impl FormAction {
             .filter_map(|policy| {
                 policy.split(';').find_map(|directive| {
                     let mut words = directive.split_whitespace();
-                    words
-                        .next()?
-                        .eq_ignore_ascii_case("form-action")
-                        .then(|| words.map(str::to_lowercase).collect())
+                    words.next()?.eq_ignore_ascii_case("form-action").then(|| words.map(str::to_lowercase).collect())
                 })
             })
             .collect();
@@ -171,11 +157,7 @@ impl FormAction {
     }
 
     pub(super) fn allows(&self, document: &Url, target: &Url) -> bool {
-        self.directives.iter().all(|sources| {
-            sources
-                .iter()
-                .any(|source| source_matches(source, document, target))
-        })
+        self.directives.iter().all(|sources| sources.iter().any(|source| source_matches(source, document, target)))
     }
 }
 
@@ -186,25 +168,19 @@ fn source_matches(source: &str, document: &Url, target: &Url) -> bool {
         _ if source.starts_with('\'') => false,
         _ if source.ends_with(':') => target.scheme() == source.trim_end_matches(':'),
         _ => {
-            let (scheme, rest) = source
-                .split_once("://")
-                .unwrap_or((document.scheme(), source));
+            let (scheme, rest) = source.split_once("://").unwrap_or((document.scheme(), source));
             let authority = rest.split('/').next().unwrap_or_default();
             let (host, port) = match authority.rsplit_once(':') {
                 Some((host, port)) => (host, Some(port)),
                 None => (authority, None),
             };
-            let scheme_matches =
-                target.scheme() == scheme || (scheme == "http" && target.scheme() == "https");
+            let scheme_matches = target.scheme() == scheme || (scheme == "http" && target.scheme() == "https");
             let target_host = target.host_str().unwrap_or_default();
-            let host_matches = host
-                .strip_prefix('*')
-                .map_or(host == target_host, |suffix| target_host.ends_with(suffix));
+            let host_matches =
+                host.strip_prefix('*').map_or(host == target_host, |suffix| target_host.ends_with(suffix));
             let port_matches = match port {
                 Some("*") => true,
-                Some(port) => target
-                    .port_or_known_default()
-                    .is_some_and(|found| found.to_string() == port),
+                Some(port) => target.port_or_known_default().is_some_and(|found| found.to_string() == port),
                 None => target.port().is_none(),
             };
             scheme_matches && host_matches && port_matches

@@ -37,20 +37,13 @@ async fn servers_end_when_their_owner_is_killed() {
     }
     let (urls, mut owner) = tokio::task::spawn_blocking(|| {
         let mut owner = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "checks::lifetime::owner_that_is_killed",
-                "--ignored",
-                "--nocapture",
-            ])
+            .args(["--exact", "checks::lifetime::owner_that_is_killed", "--ignored", "--nocapture"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let lines = BufReader::new(owner.stdout.take().unwrap()).lines();
-        let line = lines.map_while(Result::ok).find_map(|line| {
-            line.split_once("servers: ")
-                .map(|(_, urls)| urls.to_owned())
-        });
+        let line =
+            lines.map_while(Result::ok).find_map(|line| line.split_once("servers: ").map(|(_, urls)| urls.to_owned()));
         let urls: Vec<_> = line.unwrap().split(' ').map(ToOwned::to_owned).collect();
         (urls, owner)
     })
@@ -69,7 +62,5 @@ async fn servers_end_when_their_owner_is_killed() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), gone)
-        .await
-        .expect("the servers are still there");
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the servers are still there");
 }

@@ -26,19 +26,12 @@ impl Oidc {
             ..OidcOptions::default()
         })
         .await;
-        Self {
-            server,
-            client,
-            http: servers::http_client(),
-        }
+        Self { server, client, http: servers::http_client() }
     }
 
     fn authorize_url(&self) -> String {
         let challenge = servers::s256(VERIFIER);
-        self.url(&[
-            ("code_challenge", &challenge),
-            ("code_challenge_method", "S256"),
-        ])
+        self.url(&[("code_challenge", &challenge), ("code_challenge_method", "S256")])
     }
 
     fn url(&self, more: &[(&str, &str)]) -> String {
@@ -57,10 +50,8 @@ impl Oidc {
     }
 
     async fn post(&self, url: &str, form: &[(&str, &str)]) -> reqwest::Result<(StatusCode, Value)> {
-        let credentials = [
-            ("client_id", self.client.client_id.as_str()),
-            ("client_secret", self.client.client_secret.as_str()),
-        ];
+        let credentials =
+            [("client_id", self.client.client_id.as_str()), ("client_secret", self.client.client_secret.as_str())];
         let form: Vec<_> = credentials.iter().chain(form).collect();
         let response = self.http.post(url).form(&form).send().await?;
         let status = response.status();
@@ -73,18 +64,12 @@ impl Oidc {
     }
 
     async fn refresh(&self, token: &str) -> reqwest::Result<(StatusCode, Value)> {
-        self.token(&[("grant_type", "refresh_token"), ("refresh_token", token)])
-            .await
+        self.token(&[("grant_type", "refresh_token"), ("refresh_token", token)]).await
     }
 
     async fn connect(&self) -> Value {
-        let end = Browser::new()
-            .consent(&self.authorize_url(), &[CALLBACK])
-            .await
-            .unwrap();
-        let code = end
-            .query("code")
-            .unwrap_or_else(|| panic!("no code in {}", end.url));
+        let end = Browser::new().consent(&self.authorize_url(), &[CALLBACK]).await.unwrap();
+        let code = end.query("code").unwrap_or_else(|| panic!("no code in {}", end.url));
         let (status, tokens) = self
             .token(&[
                 ("grant_type", "authorization_code"),
@@ -99,10 +84,7 @@ impl Oidc {
     }
 
     async fn active(&self, token: &str) -> bool {
-        let (_, answer) = self
-            .post(&self.server.introspection_endpoint, &[("token", token)])
-            .await
-            .unwrap();
+        let (_, answer) = self.post(&self.server.introspection_endpoint, &[("token", token)]).await.unwrap();
         answer["active"].as_bool().unwrap()
     }
 }
@@ -114,72 +96,32 @@ async fn the_strict_server_gives_a_code_only_through_its_pages() {
     }
     let oidc = Oidc::start().await;
     let mut browser = Browser::as_user("ada");
-    let end = browser
-        .consent(&oidc.authorize_url(), &[CALLBACK])
-        .await
-        .unwrap();
+    let end = browser.consent(&oidc.authorize_url(), &[CALLBACK]).await.unwrap();
     assert!(!end.visited());
     assert!(end.url.as_str().starts_with(CALLBACK));
     assert_eq!(end.query("state").as_deref(), Some("state-1"));
-    assert_eq!(
-        end.query("iss").as_deref(),
-        Some(oidc.server.issuer.as_str())
-    );
-    let pages = end
-        .trail
-        .iter()
-        .filter(|url| url.contains("/interaction/"))
-        .count();
-    assert!(
-        pages >= 4,
-        "login and consent, each shown and sent: {:?}",
-        end.trail
-    );
+    assert_eq!(end.query("iss").as_deref(), Some(oidc.server.issuer.as_str()));
+    let pages = end.trail.iter().filter(|url| url.contains("/interaction/")).count();
+    assert!(pages >= 4, "login and consent, each shown and sent: {:?}", end.trail);
 
     // The session is kept in a cookie: the second time there is no login page.
     assert!(browser.cookie(&oidc.server.issuer, "_session").is_some());
-    let again = browser
-        .consent(&oidc.authorize_url(), &[CALLBACK])
-        .await
-        .unwrap();
+    let again = browser.consent(&oidc.authorize_url(), &[CALLBACK]).await.unwrap();
     assert!(again.trail.len() < end.trail.len(), "{:?}", again.trail);
     browser.clear_cookies();
-    let fresh = browser
-        .consent(&oidc.authorize_url(), &[CALLBACK])
-        .await
-        .unwrap();
+    let fresh = browser.consent(&oidc.authorize_url(), &[CALLBACK]).await.unwrap();
     assert_eq!(fresh.trail.len(), end.trail.len());
 
-    let refused = Browser::new()
-        .deny(&oidc.authorize_url(), &[CALLBACK])
-        .await
-        .unwrap();
+    let refused = Browser::new().deny(&oidc.authorize_url(), &[CALLBACK]).await.unwrap();
     assert_eq!(refused.query("error").as_deref(), Some("access_denied"));
-    let refused = Browser::new()
-        .deny_consent(&oidc.authorize_url(), &[CALLBACK])
-        .await
-        .unwrap();
+    let refused = Browser::new().deny_consent(&oidc.authorize_url(), &[CALLBACK]).await.unwrap();
     assert_eq!(refused.query("error").as_deref(), Some("access_denied"));
 
-    let unproven = Browser::new()
-        .consent(&oidc.url(&[]), &[CALLBACK])
-        .await
-        .unwrap();
-    assert_eq!(
-        unproven.query("error").as_deref(),
-        Some("invalid_request"),
-        "PKCE is required"
-    );
+    let unproven = Browser::new().consent(&oidc.url(&[]), &[CALLBACK]).await.unwrap();
+    assert_eq!(unproven.query("error").as_deref(), Some("invalid_request"), "PKCE is required");
     let elsewhere = oidc.authorize_url().replace("callback", "other");
-    let elsewhere = Browser::new()
-        .consent(&elsewhere, &[CALLBACK])
-        .await
-        .unwrap();
-    assert_eq!(
-        elsewhere.status(),
-        Some(StatusCode::BAD_REQUEST),
-        "redirect URIs are exact"
-    );
+    let elsewhere = Browser::new().consent(&elsewhere, &[CALLBACK]).await.unwrap();
+    assert_eq!(elsewhere.status(), Some(StatusCode::BAD_REQUEST), "redirect URIs are exact");
 }
 
 #[tokio::test]
@@ -201,43 +143,19 @@ async fn refresh_tokens_rotate_and_reuse_kills_the_grant() {
     }
     let access = text(&tokens, "access_token").to_owned();
     assert!(oidc.active(&access).await);
-    let me = oidc
-        .http
-        .get(&oidc.server.userinfo_endpoint)
-        .bearer_auth(&access)
-        .send()
-        .await
-        .unwrap();
+    let me = oidc.http.get(&oidc.server.userinfo_endpoint).bearer_auth(&access).send().await.unwrap();
     assert_eq!(me.json::<Value>().await.unwrap()["sub"], json!("dev"));
 
     let (status, reused) = oidc.refresh(&first).await.unwrap();
-    assert_eq!(
-        (status, &reused["error"]),
-        (StatusCode::BAD_REQUEST, &json!("invalid_grant"))
-    );
+    assert_eq!((status, &reused["error"]), (StatusCode::BAD_REQUEST, &json!("invalid_grant")));
     let (status, dead) = oidc.refresh(text(&tokens, "refresh_token")).await.unwrap();
-    assert_eq!(
-        (status, &dead["error"]),
-        (StatusCode::BAD_REQUEST, &json!("invalid_grant"))
-    );
-    assert!(
-        !oidc.active(&access).await,
-        "the access token went with the grant"
-    );
+    assert_eq!((status, &dead["error"]), (StatusCode::BAD_REQUEST, &json!("invalid_grant")));
+    assert!(!oidc.active(&access).await, "the access token went with the grant");
 
     let ledger = oidc.server.ledger().await;
-    let refreshes: Vec<_> = ledger
-        .iter()
-        .filter(|request| request.is_refresh())
-        .collect();
-    let outcomes: Vec<_> = refreshes
-        .iter()
-        .filter_map(|request| request.outcome.as_deref())
-        .collect();
-    assert_eq!(
-        outcomes,
-        ["ok", "ok", "ok", "invalid_grant", "invalid_grant"]
-    );
+    let refreshes: Vec<_> = ledger.iter().filter(|request| request.is_refresh()).collect();
+    let outcomes: Vec<_> = refreshes.iter().filter_map(|request| request.outcome.as_deref()).collect();
+    assert_eq!(outcomes, ["ok", "ok", "ok", "invalid_grant", "invalid_grant"]);
     assert_eq!(refreshes[0].param("refresh_token"), Some(first.as_str()));
     assert_eq!(refreshes[0].client_auth.as_deref(), Some("post"));
 }
@@ -249,44 +167,20 @@ async fn grants_end_by_revocation_expiry_and_withdrawal() {
     }
     let oidc = Oidc::start().await;
     let tokens = oidc.connect().await;
-    let (access, refresh) = (
-        text(&tokens, "access_token"),
-        text(&tokens, "refresh_token"),
-    );
-    let (status, _) = oidc
-        .post(&oidc.server.revocation_endpoint, &[("token", refresh)])
-        .await
-        .unwrap();
+    let (access, refresh) = (text(&tokens, "access_token"), text(&tokens, "refresh_token"));
+    let (status, _) = oidc.post(&oidc.server.revocation_endpoint, &[("token", refresh)]).await.unwrap();
     assert_eq!(status, StatusCode::OK);
     assert!(!oidc.active(access).await);
-    assert_eq!(
-        oidc.refresh(refresh).await.unwrap().1["error"],
-        json!("invalid_grant")
-    );
+    assert_eq!(oidc.refresh(refresh).await.unwrap().1["error"], json!("invalid_grant"));
 
     let tokens = oidc.connect().await;
     oidc.server.revoke_all().await;
-    assert_eq!(
-        oidc.refresh(text(&tokens, "refresh_token"))
-            .await
-            .unwrap()
-            .1["error"],
-        json!("invalid_grant")
-    );
+    assert_eq!(oidc.refresh(text(&tokens, "refresh_token")).await.unwrap().1["error"], json!("invalid_grant"));
 
     let tokens = oidc.connect().await;
     tokio::time::sleep(Duration::from_millis(7200)).await;
-    assert!(
-        !oidc.active(text(&tokens, "access_token")).await,
-        "six seconds are over"
-    );
-    assert_eq!(
-        oidc.refresh(text(&tokens, "refresh_token"))
-            .await
-            .unwrap()
-            .0,
-        StatusCode::OK
-    );
+    assert!(!oidc.active(text(&tokens, "access_token")).await, "six seconds are over");
+    assert_eq!(oidc.refresh(text(&tokens, "refresh_token")).await.unwrap().0, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -307,29 +201,16 @@ async fn token_requests_fail_as_told() {
         ])
         .await;
     let form = [("grant_type", "refresh_token"), ("refresh_token", token)];
-    let unavailable = oidc
-        .http
-        .post(&oidc.server.token_endpoint)
-        .form(&form)
-        .send()
-        .await
-        .unwrap();
+    let unavailable = oidc.http.post(&oidc.server.token_endpoint).form(&form).send().await.unwrap();
     assert_eq!(unavailable.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(unavailable.headers()["retry-after"], "2");
-    assert_eq!(
-        oidc.refresh(token).await.unwrap(),
-        (StatusCode::OK, Value::Null)
-    );
+    assert_eq!(oidc.refresh(token).await.unwrap(), (StatusCode::OK, Value::Null));
     assert!(oidc.refresh(token).await.is_err(), "reset");
     let hanging = tokio::time::timeout(Duration::from_millis(300), oidc.refresh(token)).await;
     assert!(hanging.is_err(), "no answer");
     let before = std::time::Instant::now();
     let (status, tokens) = oidc.refresh(token).await.unwrap();
-    assert_eq!(
-        status,
-        StatusCode::OK,
-        "none of these reached the server: the token is unused"
-    );
+    assert_eq!(status, StatusCode::OK, "none of these reached the server: the token is unused");
     assert!(before.elapsed() >= Duration::from_millis(400));
 
     // The answer is lost, not the deed.
@@ -337,39 +218,12 @@ async fn token_requests_fail_as_told() {
     oidc.server.faults(&[Fault::commit_then_reset()]).await;
     assert!(oidc.refresh(token).await.is_err());
     let lost = oidc.server.ledger().await.pop().unwrap();
-    assert_eq!(
-        (lost.outcome.as_deref(), lost.processed),
-        (Some("ok"), Some(true))
-    );
+    assert_eq!((lost.outcome.as_deref(), lost.processed), (Some("ok"), Some(true)));
     let answer: Value = serde_json::from_str(&lost.answer.unwrap()).unwrap();
     oidc.server.faults(&[Fault::truncate()]).await;
-    assert!(
-        oidc.refresh(text(&answer, "refresh_token")).await.is_err(),
-        "half a body"
-    );
-    let outcomes: Vec<_> = oidc
-        .server
-        .ledger()
-        .await
-        .into_iter()
-        .skip(1)
-        .filter_map(|request| request.outcome)
-        .collect();
-    assert_eq!(
-        outcomes,
-        [
-            "http_503",
-            "ok",
-            "unanswered",
-            "unanswered",
-            "ok",
-            "ok",
-            "ok"
-        ]
-    );
-    assert_eq!(
-        oidc.refresh(token).await.unwrap().1["error"],
-        json!("invalid_grant"),
-        "it was used"
-    );
+    assert!(oidc.refresh(text(&answer, "refresh_token")).await.is_err(), "half a body");
+    let outcomes: Vec<_> =
+        oidc.server.ledger().await.into_iter().skip(1).filter_map(|request| request.outcome).collect();
+    assert_eq!(outcomes, ["http_503", "ok", "unanswered", "unanswered", "ok", "ok", "ok"]);
+    assert_eq!(oidc.refresh(token).await.unwrap().1["error"], json!("invalid_grant"), "it was used");
 }

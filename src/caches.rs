@@ -1,0 +1,75 @@
+//! Caches that every replica keeps: namespaces by their labels, and providers. The HTTP server reads them too.
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Resource;
+use kube::api::Api;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::{ClusterIntegrationProvider, IntegrationProvider};
+use crate::controller::streams::{Place, strip};
+use crate::provider::registry::{ClusterProviders, TenantProviders};
+use crate::tenancy::NamespaceMeta;
+
+/// The caches.
+#[derive(Clone)]
+pub struct Caches {
+    /// Namespaces, by their metadata.
+    pub namespaces: Store<NamespaceMeta>,
+    /// Cluster providers.
+    pub cluster_providers: ClusterProviders,
+    /// Tenants' own providers, one cache for each watched place.
+    pub tenant_providers: Vec<TenantProviders>,
+}
+
+impl Caches {
+    /// Begins to fill the caches; the tasks run until `stop`.
+    pub fn start(client: &kube::Client, places: &[Place], tasks: &TaskTracker, stop: &CancellationToken) -> Self {
+        Self {
+            namespaces: fill(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), tasks, stop),
+            cluster_providers: fill(
+                Api::<DeserializeGuard<ClusterIntegrationProvider>>::all(client.clone()),
+                tasks,
+                stop,
+            ),
+            tenant_providers: places
+                .iter()
+                .map(|place| fill(place.api::<DeserializeGuard<IntegrationProvider>>(client), tasks, stop))
+                .collect(),
+        }
+    }
+
+    /// Resolves when every cache has seen its whole list once.
+    pub async fn ready(&self) {
+        let _ = self.namespaces.wait_until_ready().await;
+        let _ = self.cluster_providers.wait_until_ready().await;
+        for store in &self.tenant_providers {
+            let _ = store.wait_until_ready().await;
+        }
+    }
+}
+
+fn fill<K>(api: Api<K>, tasks: &TaskTracker, stop: &CancellationToken) -> Store<K>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let (store, writer) = reflector::store();
+    let stream = watcher(api, watcher::Config::default()).default_backoff().modify(strip).reflect(writer);
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        stream
+            .take_until(stop.cancelled_owned())
+            .for_each(|event| async {
+                if let Err(error) = event {
+                    tracing::warn!(kind = %K::kind(&()), error = crate::controller::refresh::chain(&error), "watching");
+                }
+            })
+            .await;
+    });
+    store
+}

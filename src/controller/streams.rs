@@ -1,0 +1,259 @@
+//! Watches: which objects wake which reconcile, and with how little memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::Api;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::controller::Config as ControllerConfig;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, watcher};
+use kube::{Resource, ResourceExt as _};
+use tokio_util::sync::CancellationToken;
+
+use super::context::{Context, SecretMeta, Watched};
+use super::{integration, provider};
+use crate::api::{ClusterIntegrationProvider, IntegrationProvider, ProviderKind};
+use crate::flow::attempts::{ATTEMPT, OWNER_ANNOTATION};
+use crate::grant::GrantView;
+use crate::grant::store::{GRANT, KIND_LABEL};
+
+/// One place in which integrations and tenants' providers are watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The whole cluster.
+    Cluster,
+    /// One namespace.
+    Namespace(String),
+}
+
+impl Place {
+    /// The places that `--watch-namespaces` names; the whole cluster when it names none.
+    pub fn all(namespaces: &[String]) -> Vec<Self> {
+        if namespaces.is_empty() {
+            return vec![Self::Cluster];
+        }
+        namespaces.iter().cloned().map(Self::Namespace).collect()
+    }
+
+    /// A handle for this place.
+    pub fn api<K>(&self, client: &kube::Client) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    {
+        match self {
+            Self::Cluster => Api::all(client.clone()),
+            Self::Namespace(name) => Api::namespaced(client.clone(), name),
+        }
+    }
+}
+
+/// Drops what nobody here reads: it is most of an object's size.
+pub fn strip<K: Resource>(object: &mut K) {
+    let metadata = object.meta_mut();
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
+/// Watches Secrets of one kind in the operator's namespace by their metadata.
+pub fn own_secrets(
+    client: &kube::Client,
+    namespace: &str,
+    kind: &str,
+) -> (Store<SecretMeta>, impl Stream<Item = Result<SecretMeta, watcher::Error>> + Send + use<>) {
+    let api: Api<SecretMeta> = Api::namespaced(client.clone(), namespace);
+    let config = watcher::Config::default().labels(&format!("{KIND_LABEL}={kind}"));
+    let (store, writer) = reflector::store();
+    let stream = watcher(api, config).default_backoff().modify(strip).reflect(writer).touched_objects();
+    (store, stream)
+}
+
+/// The watches of the grants and attempts, which the context reads and the controllers are woken by.
+pub struct OwnSecrets {
+    /// Grants.
+    pub grants: futures::stream::BoxStream<'static, Result<SecretMeta, watcher::Error>>,
+    /// Attempts.
+    pub attempts: futures::stream::BoxStream<'static, Result<SecretMeta, watcher::Error>>,
+}
+
+/// Makes the caches of grants and attempts, and the streams that fill them.
+pub fn own_caches(client: &kube::Client, namespace: &str) -> (Store<SecretMeta>, Store<SecretMeta>, OwnSecrets) {
+    let (grant_cache, grants) = own_secrets(client, namespace, GRANT);
+    let (attempt_cache, attempts) = own_secrets(client, namespace, ATTEMPT);
+    (grant_cache, attempt_cache, OwnSecrets { grants: grants.boxed(), attempts: attempts.boxed() })
+}
+
+/// Runs the controllers until `stop`: reconciles that have begun are brought to their end.
+pub async fn run(context: Arc<Context>, places: &[Place], own: OwnSecrets, stop: CancellationToken) {
+    let mut stores = vec![];
+    let mut controllers = vec![];
+    let mut bells = vec![];
+    for place in places {
+        let (bell, rung) = futures::channel::mpsc::unbounded();
+        let (store, controller) = integrations(&context, place, rung, &stop);
+        bells.push(bell);
+        stores.push(store);
+        controllers.push(controller);
+    }
+    // Grants must be known before integrations are planned with: one that is missing looks like one that is not there.
+    let ready = async {
+        let _ = tokio::join!(context.grant_cache.wait_until_ready(), context.attempt_cache.wait_until_ready());
+    };
+    let work = async {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = ready => {}
+        }
+        let providers = provider::run(&context, places, &stores, &stop);
+        let census = census(&context, &stores, &stop);
+        tokio::join!(futures::future::join_all(controllers), providers, census);
+    };
+    tokio::join!(ring(own, bells, stop.clone()), work);
+}
+
+/// Wakes the integrations whose grants or attempts have changed.
+async fn ring(own: OwnSecrets, bells: Vec<Bell>, stop: CancellationToken) {
+    let grants = own.grants.map(|grant| grant.map(|grant| grant_owner(&grant)));
+    let attempts = own.attempts.map(|attempt| attempt.map(|attempt| attempt_owner(&attempt)));
+    let changes = futures::stream::select(grants, attempts).take_until(stop.cancelled_owned());
+    futures::pin_mut!(changes);
+    while let Some(change) = changes.next().await {
+        match change {
+            // One that belongs to another place is not in that controller's cache and wakes nobody there.
+            Ok(Some(owner)) => bells.iter().for_each(|bell| drop(bell.unbounded_send(owner.clone()))),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "watching grants and attempts"),
+        }
+    }
+}
+
+fn grant_owner(grant: &SecretMeta) -> Option<ObjectRef<Watched>> {
+    let view = GrantView::from_metadata(&grant.metadata).ok()?;
+    let owner = view.summary.integration;
+    Some(ObjectRef::new(&owner.name).within(&owner.namespace))
+}
+
+fn attempt_owner(attempt: &SecretMeta) -> Option<ObjectRef<Watched>> {
+    let (namespace, name) = attempt.annotations().get(OWNER_ANNOTATION)?.split_once('/')?;
+    Some(ObjectRef::new(name).within(namespace))
+}
+
+type Running = futures::future::BoxFuture<'static, ()>;
+type Bell = futures::channel::mpsc::UnboundedSender<ObjectRef<Watched>>;
+
+/// The controller of integrations in one place.
+fn integrations(
+    context: &Arc<Context>,
+    place: &Place,
+    rung: futures::channel::mpsc::UnboundedReceiver<ObjectRef<Watched>>,
+    stop: &CancellationToken,
+) -> (Store<Watched>, Running) {
+    let client = &context.client;
+    let (store, writer) = reflector::store();
+    let changes = predicates::generation.combine(predicates::annotations).combine(predicates::finalizers);
+    let stream = watcher(place.api::<Watched>(client), watcher::Config::default())
+        .default_backoff()
+        .modify(strip)
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(changes, PredicateConfig::default());
+    let (by_provider, by_own_provider, by_namespace) = (store.clone(), store.clone(), store.clone());
+    let running = Controller::for_stream(stream, store.clone())
+        // Unbounded here: who comes first is decided by the lanes, not by the order of a hash set.
+        .with_config(ControllerConfig::default().concurrency(0))
+        .reconcile_on(rung)
+        .watches_stream(
+            provider_changes::<DeserializeGuard<ClusterIntegrationProvider>>(Api::all(client.clone())),
+            move |provider| users(&by_provider, ProviderKind::ClusterIntegrationProvider, None, &provider.name_any()),
+        )
+        .watches_stream(provider_changes::<DeserializeGuard<IntegrationProvider>>(place.api(client)), move |provider| {
+            let namespace = provider.namespace();
+            users(&by_own_provider, ProviderKind::IntegrationProvider, namespace.as_deref(), &provider.name_any())
+        })
+        .watches_stream(
+            watcher(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), watcher::Config::default())
+                .default_backoff()
+                .touched_objects()
+                .predicate_filter(predicates::labels, PredicateConfig::default()),
+            move |namespace: PartialObjectMeta<Namespace>| inhabitants(&by_namespace, &namespace.name_any()),
+        )
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
+        .run(
+            integration::reconcile,
+            |object, error, context| integration::error_policy(&object, error, &context),
+            Arc::clone(context),
+        )
+        .for_each(|result| async move {
+            if let Err(error) = result {
+                tracing::debug!(%error, "controller");
+            }
+        });
+    (store, running.boxed())
+}
+
+/// Changes of providers' descriptions; their status wakes nobody.
+fn provider_changes<K>(api: Api<K>) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+{
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .modify(strip)
+        .touched_objects()
+        .predicate_filter(predicates::generation, PredicateConfig::default())
+}
+
+/// Counts integrations by the reason of their `Ready` condition, for the metrics.
+async fn census(context: &Context, stores: &[Store<Watched>], stop: &CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(15)) => {}
+        }
+        let mut reasons: BTreeMap<String, i64> = BTreeMap::new();
+        let mut soonest: Option<Timestamp> = None;
+        for object in stores.iter().flat_map(Store::state) {
+            let Some(status) = object.0.as_ref().ok().and_then(|integration| integration.status.as_ref()) else {
+                continue;
+            };
+            let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+            *reasons.entry(ready.map_or_else(String::new, |ready| ready.reason.clone())).or_default() += 1;
+            let expires = status.token.as_ref().and_then(|token| token.expires_at.as_deref()?.parse().ok());
+            soonest = [soonest, expires].into_iter().flatten().min();
+        }
+        let reasons: Vec<_> = reasons.into_iter().collect();
+        context.metrics.census(&reasons, soonest.map(Timestamp::as_second));
+    }
+}
+
+/// The integrations that use a provider.
+fn users(store: &Store<Watched>, kind: ProviderKind, namespace: Option<&str>, name: &str) -> Vec<ObjectRef<Watched>> {
+    store
+        .state()
+        .iter()
+        .filter(|object| {
+            object.0.as_ref().is_ok_and(|integration| {
+                integration.spec.provider_kind == kind
+                    && integration.spec.type_ == name
+                    && namespace.is_none_or(|namespace| integration.namespace().as_deref() == Some(namespace))
+            })
+        })
+        .map(|object| ObjectRef::from_obj(&**object))
+        .collect()
+}
+
+/// The integrations of a namespace.
+fn inhabitants(store: &Store<Watched>, namespace: &str) -> Vec<ObjectRef<Watched>> {
+    store
+        .state()
+        .iter()
+        .filter(|object| object.namespace().as_deref() == Some(namespace))
+        .map(|object| ObjectRef::from_obj(&**object))
+        .collect()
+}

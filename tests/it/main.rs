@@ -1,0 +1,26 @@
+//! The operator's real binary against a real API server and OAuth servers that others wrote.
+//!
+//! Each test has a control plane of its own ([`world`]), the operator runs as processes with its own service account
+//! and the RBAC of `deploy/`, and a browser that keeps cookies goes through the providers' own consent pages.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::too_many_lines, missing_docs, unreachable_pub, dead_code)]
+
+#[path = "../cluster/mod.rs"]
+mod cluster;
+#[path = "../sandbox/mod.rs"]
+mod sandbox;
+#[path = "../servers/mod.rs"]
+mod servers;
+mod world;
+
+mod access;
+mod bad_callbacks;
+mod canary;
+mod connect;
+mod counts;
+mod deletion;
+mod emulators;
+mod initiator;
+mod objects;
+mod origins;
+mod process;
+mod refresh;
