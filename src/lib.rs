@@ -1,4 +1,5 @@
 //! integration-operator: a Kubernetes operator that connects projects to third-party apps.
+
 pub mod api;
 pub mod app;
 pub mod caches;

@@ -1,8 +1,12 @@
-//! Figures for Prometheus: aggregates by provider and outcome, never by tenant, and never a secret.
+//! Every metric of the process, in one place: aggregates, with labels from closed lists.
+//!
+//! Cheap to clone. Who has something to count is given a clone, and needs to know no registry.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -13,148 +17,194 @@ use prometheus_client::registry::Registry;
 
 use crate::api::Reason;
 
-/// All figures of one process; cheap to clone.
+const PREFIX: &str = "integration_operator";
+
+/// The metrics of this process.
 #[derive(Clone)]
 pub struct Metrics {
-    registry: Arc<Registry>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Registry,
     refreshes: Family<Refresh, Counter>,
     lateness: Histogram,
     token_requests: Family<Provider, Histogram>,
-    reconcile_errors: Family<ReasonLabel, Counter>,
+    reconcile_errors: Family<Reasoned, Counter>,
+    integrations: Family<Reasoned, Gauge>,
+    soonest_expiry: Gauge,
+    leader: Gauge,
     callbacks: Family<Callback, Counter>,
     requests: Family<Request, Counter>,
-    leader: Gauge,
-    integrations: Family<ReasonLabel, Gauge>,
-    soonest_expiry: Gauge,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Refresh {
-    provider: String,
-    outcome: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Provider {
     provider: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabel {
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reasoned {
     reason: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Callback {
-    ending: String,
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Refresh {
+    provider: String,
+    outcome: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Callback {
+    ending: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Request {
+    method: &'static str,
     route: String,
     status: u16,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("integration_operator");
-        let refreshes = Family::default();
-        registry.register("refreshes", "Refreshes by provider and outcome", refreshes.clone());
-        let lateness = Histogram::new(exponential_buckets(0.01, 3.0, 12));
-        registry.register(
-            "refresh_lateness_seconds",
-            "How long after the planned moment a refresh ended",
-            lateness.clone(),
-        );
-        let token_requests = Family::new_with_constructor(latency as fn() -> Histogram);
-        registry.register("token_request_seconds", "Duration of token requests by provider", token_requests.clone());
-        let reconcile_errors = Family::default();
-        registry.register("reconcile_errors", "Reconciles that failed, by reason", reconcile_errors.clone());
-        let callbacks = Family::default();
-        registry.register("callbacks", "Authorization callbacks by ending", callbacks.clone());
-        let requests = Family::default();
-        registry.register("http_requests", "HTTP requests by route and status", requests.clone());
-        let leader = Gauge::default();
-        registry.register("leader", "1 while this replica reconciles", leader.clone());
-        let integrations = Family::default();
-        registry.register("integrations", "Integrations by the reason of their Ready condition", integrations.clone());
-        let soonest_expiry = Gauge::default();
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Metrics that stand at zero.
+    pub fn new() -> Self {
+        // 10 ms to 5 min: a refresh is late by milliseconds, or by an outage.
+        let lateness = Histogram::new(exponential_buckets(0.01, 2.0, 16));
+        let token_requests = Family::new_with_constructor(token_request_buckets as fn() -> Histogram);
+        let (reconcile_errors, integrations) = (Family::default(), Family::default());
+        let (soonest_expiry, leader) = (Gauge::default(), Gauge::default());
+        let (refreshes, callbacks, requests) = (Family::default(), Family::default(), Family::default());
+        let mut registry = Registry::with_prefix(PREFIX);
+        registry.register("refreshes", "Refreshes by provider and outcome", Family::clone(&refreshes));
+        registry.register("refresh_lateness_seconds", "Time from the planned moment to the request", lateness.clone());
+        registry.register("token_request_seconds", "Time that providers take for a token", Family::clone(&token_requests));
+        registry.register("reconcile_errors", "Reconciles that failed, by reason", Family::clone(&reconcile_errors));
+        registry.register("integrations", "Integrations by reason of their Ready condition", Family::clone(&integrations));
         registry.register(
             "soonest_expiry_timestamp_seconds",
             "When the first access token expires (Unix time); 0 when none does",
             soonest_expiry.clone(),
         );
+        registry.register("leader", "1 while this replica reconciles", leader.clone());
+        registry.register("callbacks", "Callbacks by ending", Family::clone(&callbacks));
+        registry.register("http_requests", "Requests by method, route and status", Family::clone(&requests));
         Self {
-            registry: Arc::new(registry),
-            refreshes,
-            lateness,
-            token_requests,
-            reconcile_errors,
-            callbacks,
-            requests,
-            leader,
-            integrations,
-            soonest_expiry,
+            inner: Arc::new(Inner {
+                registry,
+                refreshes,
+                lateness,
+                token_requests,
+                reconcile_errors,
+                integrations,
+                soonest_expiry,
+                leader,
+                callbacks,
+                requests,
+            }),
         }
     }
-}
 
-/// Buckets from 5 ms to 40 s.
-fn latency() -> Histogram {
-    Histogram::new(exponential_buckets(0.005, 2.0, 14))
-}
-
-impl Metrics {
-    /// A refresh ended.
-    pub fn refresh(&self, provider: &str, outcome: &str) {
-        let labels = Refresh { provider: provider.to_owned(), outcome: outcome.to_owned() };
-        self.refreshes.get_or_create(&labels).inc();
+    /// A refresh ended. `provider` is the name of a provider object, of which there are few.
+    pub fn refresh(&self, provider: &str, outcome: &'static str) {
+        self.inner.refreshes.get_or_create(&Refresh { provider: provider.to_owned(), outcome }).inc();
     }
 
-    /// A refresh was made this long after its planned moment.
+    /// A refresh began this long after its planned moment.
     pub fn lateness(&self, late: Duration) {
-        self.lateness.observe(late.as_secs_f64());
+        self.inner.lateness.observe(late.as_secs_f64());
     }
 
-    /// A token request took this long.
+    /// A token request, for a code or a refresh, took this long.
     pub fn token_request(&self, provider: &str, took: Duration) {
-        self.token_requests.get_or_create(&Provider { provider: provider.to_owned() }).observe(took.as_secs_f64());
+        let labels = Provider { provider: provider.to_owned() };
+        self.inner.token_requests.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     /// A reconcile failed.
     pub fn reconcile_error(&self, reason: Reason) {
-        self.reconcile_errors.get_or_create(&ReasonLabel { reason: reason.as_str().to_owned() }).inc();
-    }
-
-    /// A callback ended.
-    pub fn callback(&self, ending: &str) {
-        self.callbacks.get_or_create(&Callback { ending: ending.to_owned() }).inc();
-    }
-
-    /// An HTTP request was answered; `route` is the matched pattern, never the path itself.
-    pub fn request(&self, route: &str, status: u16) {
-        self.requests.get_or_create(&Request { route: route.to_owned(), status }).inc();
+        self.inner.reconcile_errors.get_or_create(&Reasoned { reason: reason.as_str().to_owned() }).inc();
     }
 
     /// Whether this replica reconciles.
     pub fn leads(&self, leads: bool) {
-        self.leader.set(i64::from(leads));
+        self.inner.leader.set(i64::from(leads));
     }
 
-    /// Integrations by the reason of their `Ready` condition, and the first expiry among them.
+    /// Integrations by the reason of their `Ready` condition, and the first expiry among them (Unix time).
     pub fn census(&self, by_reason: &[(String, i64)], soonest_expiry: Option<i64>) {
-        self.integrations.clear();
+        self.inner.integrations.clear();
         for (reason, count) in by_reason {
-            self.integrations.get_or_create(&ReasonLabel { reason: reason.clone() }).set(*count);
+            self.inner.integrations.get_or_create(&Reasoned { reason: reason.clone() }).set(*count);
         }
-        self.soonest_expiry.set(soonest_expiry.unwrap_or(0));
+        self.inner.soonest_expiry.set(soonest_expiry.unwrap_or(0));
     }
 
-    /// All figures in the OpenMetrics text format.
-    pub fn encode(&self) -> String {
+    /// A callback ended.
+    pub fn callback(&self, ending: &'static str) {
+        self.inner.callbacks.get_or_create(&Callback { ending }).inc();
+    }
+
+    /// A request was answered. `route` is the route's pattern, never the path itself.
+    pub fn request(&self, method: &Method, route: &str, status: StatusCode) {
+        let labels = Request { method: known(method), route: route.to_owned(), status: status.as_u16() };
+        self.inner.requests.get_or_create(&labels).inc();
+    }
+
+    /// `OpenMetrics` text.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = encode(&mut text, &self.registry);
-        text
+        encode(&mut text, &self.inner.registry)?;
+        Ok(text)
+    }
+}
+
+/// 10 ms to 40 s: a request to a provider may take 30 s.
+fn token_request_buckets() -> Histogram {
+    Histogram::new(exponential_buckets(0.01, 2.0, 13))
+}
+
+/// Anybody can make methods up; a label takes only those that exist.
+fn known(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_and_encodes() {
+        let metrics = Metrics::new();
+        metrics.clone().refresh("slack", "refreshed");
+        metrics.callback("success");
+        metrics.leads(true);
+        metrics.lateness(Duration::from_millis(5));
+        metrics.request(&Method::from_bytes(b"BREW").unwrap(), "/v1/providers", StatusCode::OK);
+        let text = metrics.encode().unwrap();
+        for line in [
+            "integration_operator_refreshes_total{provider=\"slack\",outcome=\"refreshed\"} 1",
+            "integration_operator_callbacks_total{ending=\"success\"} 1",
+            "integration_operator_leader 1",
+            "integration_operator_refresh_lateness_seconds_count 1",
+            "integration_operator_http_requests_total{method=\"other\",route=\"/v1/providers\",status=\"200\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
     }
 }

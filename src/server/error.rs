@@ -1,0 +1,286 @@
+//! What goes wrong on the way to an answer, and how it is said: `{"error": "<text>", "code": "<word>"}`.
+//!
+//! The text of a variant is for the caller. What lies inside, such as the API server's word, is its source, which is
+//! logged and never sent.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::{FormRejection, JsonRejection};
+use axum::response::{IntoResponse, Response};
+use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use url::Url;
+
+use crate::flow::attempts::AttemptError;
+use crate::flow::begin::BeginError;
+use crate::flow::callback::ConfirmError;
+use crate::flow::exchange::ExchangeError;
+use crate::oauth::authorize::RenderError;
+use crate::provider::registry::LookupError;
+
+/// Why a request is not answered as it wished.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// No route.
+    #[error("there is nothing at this path")]
+    NoSuchPath,
+    /// A route, but not by this method (RFC 9110 §15.5.6).
+    #[error("this path does not take this method; the header Allow says which")]
+    MethodNotAllowed {
+        /// The methods, where the router does not say so itself.
+        allow: Option<&'static str>,
+    },
+    /// No token, or none that counts (RFC 6750 §3).
+    #[error("send `Authorization: Bearer` with a valid token for the audience {audience}")]
+    Unauthenticated {
+        /// The audience that a token must be made for.
+        audience: String,
+    },
+    /// The right is missing, or the tenant: the two are not told apart.
+    #[error("there is no such tenant, or you may not do this there; a Role in the tenant's namespace grants it")]
+    Forbidden,
+    /// A part of the request is not of the form it must have.
+    #[error("{what} must be {form}")]
+    Malformed {
+        /// The part.
+        what: &'static str,
+        /// The form.
+        form: &'static str,
+    },
+    /// A query parameter stands twice.
+    #[error("the query parameter {0} stands twice")]
+    Twice(String),
+    /// The JSON body cannot be read.
+    #[error("the body must be JSON of the documented form, sent as application/json")]
+    Json(#[source] JsonRejection),
+    /// The form cannot be read.
+    #[error("the form cannot be read; open the link again")]
+    Form(#[source] FormRejection),
+    /// No provider of that name, or one without OAuth.
+    #[error("OAuth not implemented for this integration type")]
+    UnknownType,
+    /// The provider does not serve the tenant.
+    #[error("this integration type is not open to this tenant; a cluster administrator can open it")]
+    TypeNotAllowed,
+    /// The provider's description or credentials are incomplete.
+    #[error("this integration type is not set up completely; the status of its provider says what is missing")]
+    ProviderNotReady(#[source] Box<LookupError>),
+    /// A value of the provider's form is wrong.
+    #[error("{0}")]
+    Parameter(Box<RenderError>),
+    /// A value of the provider's form is missing.
+    #[error("parameter {0} is missing; pass param.{0}=… or set spec.parameters.{0}")]
+    MissingParameter(String),
+    /// `return_to` is not among the frontends.
+    #[error("return_to must be {}", allowed(.0))]
+    ReturnTo(Vec<Url>),
+    /// No such integration.
+    #[error("this project has no integration of this type")]
+    NoIntegration,
+    /// The integration is being deleted.
+    #[error("the integration is being deleted; try again when it is gone")]
+    Deleting,
+    /// The integration is suspended.
+    #[error("the integration is suspended; set spec.suspend to false first")]
+    Suspended,
+    /// The API server refuses the object.
+    #[error("the cluster refused to store the integration; its names, a quota or a policy stand against it")]
+    Refused(#[source] Box<kube::Error>),
+    /// The confirmation is unknown, used or expired.
+    #[error("the confirmation is not valid any more; connect again")]
+    ConfirmationInvalid,
+    /// Somebody else began the flow.
+    #[error("the flow was begun by somebody else; only they, with the same agent_id, can confirm it")]
+    NotTheInitiator,
+    /// Another account is connected.
+    #[error("another account of the app is connected; connect again and confirm with accept=true, or disconnect first")]
+    AccountMismatch,
+    /// The provider gave no tokens for the code.
+    #[error("the app did not complete the connection; connect again")]
+    TokenExchange(#[source] Box<ExchangeError>),
+    /// The grant could not be kept.
+    #[error("the connection could not be stored; connect again")]
+    Store(#[source] Box<ExchangeError>),
+    /// An attempt could not be read or written.
+    #[error("the request could not be carried out now; try again")]
+    Attempt(#[source] Box<AttemptError>),
+    /// The API server did not do its part.
+    #[error("the cluster could not carry this out now; try again")]
+    Cluster {
+        /// What was asked of it.
+        operation: &'static str,
+        /// The client's word.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// Too many requests (RFC 6585 §4).
+    #[error("too many requests; wait for the number of seconds in Retry-After")]
+    TooMany {
+        /// For how long nothing more is taken.
+        retry_after: Duration,
+    },
+    /// The handler took too long.
+    #[error("the request took too long; try again")]
+    TimedOut,
+    /// A mistake of this program.
+    #[error("something went wrong here; the log says more")]
+    Internal,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: String,
+    code: &'a str,
+}
+
+impl ApiError {
+    /// An answer of the API server that a request cannot do without.
+    pub fn cluster(operation: &'static str) -> impl FnOnce(kube::Error) -> Self {
+        move |source| Self::Cluster { operation, source: Box::new(source) }
+    }
+
+    /// The status and the stable word of each variant.
+    pub fn kind(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::NoSuchPath => (StatusCode::NOT_FOUND, "not_found"),
+            Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::Unauthenticated { .. } => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::Malformed { .. } | Self::Twice(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
+            Self::Json(rejection) => (rejection.status(), "invalid_request"),
+            Self::Form(rejection) => (rejection.status(), "invalid_request"),
+            Self::UnknownType => (StatusCode::BAD_REQUEST, "unknown_integration_type"),
+            Self::TypeNotAllowed => (StatusCode::FORBIDDEN, "integration_type_not_allowed"),
+            Self::ProviderNotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "provider_not_ready"),
+            Self::Parameter(_) => (StatusCode::BAD_REQUEST, "invalid_parameter"),
+            Self::MissingParameter(_) => (StatusCode::BAD_REQUEST, "missing_parameter"),
+            Self::ReturnTo(_) => (StatusCode::BAD_REQUEST, "return_to_not_allowed"),
+            Self::NoIntegration => (StatusCode::NOT_FOUND, "integration_not_found"),
+            Self::Deleting => (StatusCode::CONFLICT, "deleting"),
+            Self::Suspended => (StatusCode::CONFLICT, "suspended"),
+            Self::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
+            Self::ConfirmationInvalid => (StatusCode::GONE, "confirmation_invalid"),
+            Self::NotTheInitiator => (StatusCode::FORBIDDEN, "not_the_initiator"),
+            Self::AccountMismatch => (StatusCode::CONFLICT, "account_mismatch"),
+            Self::TokenExchange(_) => (StatusCode::BAD_GATEWAY, "token_exchange_failed"),
+            Self::Store(_) | Self::Attempt(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage_failed"),
+            Self::Cluster { .. } => (StatusCode::SERVICE_UNAVAILABLE, "cluster_unavailable"),
+            Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
+            Self::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timed_out"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+
+    /// The header that belongs to the status, where one does.
+    pub fn header(&self) -> Option<(http::HeaderName, HeaderValue)> {
+        match self {
+            Self::Unauthenticated { .. } => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            Self::MethodNotAllowed { allow } => allow.map(|allow| (ALLOW, HeaderValue::from_static(allow))),
+            Self::TooMany { retry_after } => Some((RETRY_AFTER, whole_seconds(*retry_after))),
+            _ => None,
+        }
+    }
+
+    /// Tells the log of what the answer keeps to itself.
+    pub fn log(&self) {
+        let (status, code) = self.kind();
+        if status.is_server_error() {
+            tracing::error!(code, error = self as &dyn std::error::Error, "a request failed");
+        } else {
+            tracing::debug!(code, error = self as &dyn std::error::Error, "a request was refused");
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        self.log();
+        let (status, code) = self.kind();
+        let mut response = (status, Json(Body { error: self.to_string(), code })).into_response();
+        if let Some((name, value)) = self.header() {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+impl From<LookupError> for ApiError {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::NotFound { .. } | LookupError::NoOAuth { .. } => Self::UnknownType,
+            LookupError::NotAllowed { .. } => Self::TypeNotAllowed,
+            LookupError::Parameters(error) => Self::Parameter(Box::new(error)),
+            error => Self::ProviderNotReady(Box::new(error)),
+        }
+    }
+}
+
+impl From<BeginError> for ApiError {
+    fn from(error: BeginError) -> Self {
+        match error {
+            BeginError::Provider(error) => error.into(),
+            BeginError::Tenant(_) => Self::Forbidden,
+            BeginError::Deleting => Self::Deleting,
+            BeginError::Suspended => Self::Suspended,
+            BeginError::MissingParameter(name) => Self::MissingParameter(name),
+            BeginError::Attempt(error) => Self::Attempt(Box::new(error)),
+            BeginError::Integration { source, .. } => Self::Cluster { operation: "write the integration", source },
+        }
+    }
+}
+
+impl From<ConfirmError> for ApiError {
+    fn from(error: ConfirmError) -> Self {
+        match error {
+            ConfirmError::Invalid => Self::ConfirmationInvalid,
+            ConfirmError::NotTheInitiator => Self::NotTheInitiator,
+            ConfirmError::Storage(error) => Self::Attempt(Box::new(error)),
+            ConfirmError::Exchange(error) => match error {
+                ExchangeError::AccountMismatch => Self::AccountMismatch,
+                ExchangeError::Gone => Self::ConfirmationInvalid,
+                ExchangeError::Store(_) | ExchangeError::Integration(_) => Self::Store(Box::new(error)),
+                ExchangeError::Token(_) | ExchangeError::NotSent(_) | ExchangeError::Ambiguous(_) => {
+                    Self::TokenExchange(Box::new(error))
+                }
+            },
+        }
+    }
+}
+
+/// `Retry-After` counts whole seconds (RFC 9110 §10.2.3); rounded up, so that who obeys is not refused again.
+fn whole_seconds(duration: Duration) -> HeaderValue {
+    HeaderValue::from(duration.as_secs() + u64::from(duration.subsec_nanos() > 0))
+}
+
+fn allowed(frontends: &[Url]) -> String {
+    let mut words: Vec<&str> = frontends.iter().map(Url::as_str).collect();
+    words.push("a port of http://127.0.0.1 or http://[::1]");
+    words.join(" or ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_rounded_up() {
+        assert_eq!(whole_seconds(Duration::from_millis(1)), "1");
+        assert_eq!(whole_seconds(Duration::from_secs(60)), "60");
+    }
+
+    #[test]
+    fn the_inside_stays_inside() {
+        let inner = kube::Error::Service("hunter2".into());
+        let error = ApiError::cluster("read the secret plan")(inner);
+        assert!(!error.to_string().contains("hunter2") && !error.to_string().contains("plan"));
+    }
+
+    #[test]
+    fn return_to_names_what_is_allowed() {
+        let url = Url::parse("https://app.example.com").unwrap();
+        let text = ApiError::ReturnTo(vec![url]).to_string();
+        assert!(text.contains("https://app.example.com/") && text.contains("127.0.0.1"), "{text}");
+    }
+}

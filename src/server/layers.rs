@@ -1,0 +1,60 @@
+//! What lies around every handler: a span, a count, a time limit, guarding headers, and an answer even after a panic.
+//!
+//! A span has the method, the route and the status. It never has the query, headers or a body: tickets, states, codes
+//! and tokens travel in them.
+
+use std::any::Any;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
+use axum::response::{IntoResponse as _, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument as _;
+
+use super::error::ApiError;
+use super::pages::guarded;
+use crate::metrics::Metrics;
+
+/// Longest that a handler may take: longer than a confirmation whose provider takes the 30 s that a request to it has.
+const PATIENCE: Duration = Duration::from_secs(45);
+/// How requests outside of every route are called.
+const UNMATCHED: &str = "unmatched";
+
+/// Wraps routes into what every request gets.
+pub(super) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, metrics: Metrics) -> Router<S> {
+    routes
+        .layer(from_fn(limit_time))
+        .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {
+            // Its words may hold anything. The panic hook has told the log where.
+            drop(panic);
+            ApiError::Internal.into_response()
+        }))
+        .layer(map_response(async |response: Response| guarded(response)))
+        .layer(from_fn_with_state(metrics, observe))
+}
+
+async fn limit_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(PATIENCE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::TimedOut.into_response(),
+    }
+}
+
+async fn observe(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
+    let route =
+        request.extensions().get::<MatchedPath>().map_or_else(|| UNMATCHED.to_owned(), |path| path.as_str().to_owned());
+    let method = request.method().clone();
+    let span = tracing::info_span!("request", %method, route, status = tracing::field::Empty);
+    let started = Instant::now();
+    let run = async {
+        let response = next.run(request).await;
+        let status = response.status();
+        tracing::Span::current().record("status", status.as_u16());
+        tracing::debug!(milliseconds = started.elapsed().as_millis(), "answered");
+        metrics.request(&method, &route, status);
+        response
+    };
+    run.instrument(span).await
+}

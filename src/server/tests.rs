@@ -1,0 +1,1 @@
+//! Requests from the outside, against a made-up API server.
