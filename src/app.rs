@@ -17,9 +17,9 @@ use crate::controller::context::Context;
 use crate::controller::events::Events;
 use crate::controller::memory::Memories;
 use crate::controller::streams::{Place, own_caches, run as run_controllers};
+use crate::flow::Flow;
 use crate::flow::attempts::AttemptStore;
 use crate::flow::signing_key::{self, KeyError};
-use crate::flow::Flow;
 use crate::grant::GrantStore;
 use crate::lanes::Lanes;
 use crate::leader::Candidate;
@@ -27,7 +27,9 @@ use crate::metrics::Metrics;
 use crate::provider::gate::{GateOptions, Gates};
 use crate::provider::outbound::{Outbound, OutboundError, OutboundOptions};
 use crate::provider::registry::{Parts, Registry};
-use crate::server::{self, ServerState};
+use crate::server::limits::LimitOptions;
+use crate::server::probes::Readiness;
+use crate::server::{self, ServerOptions, ServerState};
 use crate::tenancy::Tenants;
 
 /// Provider calls that may be under way at once.
@@ -118,21 +120,27 @@ pub async fn run(options: Run) -> Result<(), StartError> {
         initiator_check: options.initiator_check,
         tasks: exchanges.clone(),
     };
-    let state = ServerState::new(&options, flow.clone(), metrics.clone());
-    let readiness = state.readiness();
+    let readiness = Readiness::waiting_for(["caches"]);
+    let server_options = ServerOptions {
+        api_audience: options.api_audience.clone(),
+        accept_api_server_audience: options.accept_api_server_audience,
+        trusted_proxies: options.trusted_proxies.clone(),
+        limits: LimitOptions::default(),
+    };
+    let state = ServerState::new(flow.clone(), server_options, metrics.clone());
     let public = listen(options.listen).await?;
     let probes = listen(options.metrics_listen).await?;
     tracing::info!(public_url = %options.public_url, listen = %options.listen, "starting");
-    tasks.spawn(server::serve(public, server::router(&state), stop.clone()));
-    tasks.spawn(server::serve(probes, server::probes(&state), watches.clone()));
+    tasks.spawn(serve(public, server::router(state), stop.clone()));
+    tasks.spawn(serve(probes, server::probes::router(readiness.clone(), metrics.clone()), watches.clone()));
     let warm = (caches.clone(), readiness.clone());
     tasks.spawn(async move {
         warm.0.ready().await;
-        warm.1.caches_are_ready();
+        warm.1.set("caches", true);
     });
     let led = lead(&options, &client, &flow, &metrics, &caches, &places, &stop, &exchanges);
     led.await;
-    readiness.stop();
+    readiness.set("running", false);
     exchanges.close();
     if tokio::time::timeout(PATIENCE, exchanges.wait()).await.is_err() {
         tracing::error!("answers of providers were still on their way when the time to stop was over");
@@ -232,7 +240,19 @@ async fn sweep(context: &Context, term: &CancellationToken) {
 /// Twice the rate may go out at once after a pause.
 fn gate_options(per_second: u32) -> GateOptions {
     let per_second = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
-    GateOptions { per_second, burst: per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1)), ..GateOptions::default() }
+    GateOptions {
+        per_second,
+        burst: per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1)),
+        ..GateOptions::default()
+    }
+}
+
+/// Serves until `stop`; a listener that breaks takes the process with it, so that it is started anew.
+async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
+    if let Err(error) = server::serve(listener, router, stop).await {
+        tracing::error!(%error, "the listener broke");
+        std::process::abort();
+    }
 }
 
 async fn listen(address: std::net::SocketAddr) -> Result<TcpListener, StartError> {

@@ -14,7 +14,9 @@ fn main() -> anyhow::Result<()> {
     }
     match cli.command {
         Command::Crds => print(&crds()?),
-        Command::Providers { name: None } => print(&catalogue::names().fold(String::new(), |text, name| text + name + "\n")),
+        Command::Providers { name: None } => {
+            print(&catalogue::names().fold(String::new(), |text, name| text + name + "\n"))
+        }
         Command::Providers { name: Some(name) } => print(&preset(&name)?),
         Command::Run(options) => {
             telemetry::init(&options.log, options.log_format).context("--log cannot be read")?;

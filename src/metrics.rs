@@ -84,9 +84,17 @@ impl Metrics {
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register("refreshes", "Refreshes by provider and outcome", Family::clone(&refreshes));
         registry.register("refresh_lateness_seconds", "Time from the planned moment to the request", lateness.clone());
-        registry.register("token_request_seconds", "Time that providers take for a token", Family::clone(&token_requests));
+        registry.register(
+            "token_request_seconds",
+            "Time that providers take for a token",
+            Family::clone(&token_requests),
+        );
         registry.register("reconcile_errors", "Reconciles that failed, by reason", Family::clone(&reconcile_errors));
-        registry.register("integrations", "Integrations by reason of their Ready condition", Family::clone(&integrations));
+        registry.register(
+            "integrations",
+            "Integrations by reason of their Ready condition",
+            Family::clone(&integrations),
+        );
         registry.register(
             "soonest_expiry_timestamp_seconds",
             "When the first access token expires (Unix time); 0 when none does",

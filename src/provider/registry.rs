@@ -403,7 +403,8 @@ impl Registry {
             }
             ProviderKind::IntegrationProvider => {
                 let reference = ObjectRef::new(name).within(namespace);
-                let object = self.inner.tenants_own.iter().find_map(|store| store.get(&reference)).ok_or_else(missing)?;
+                let object =
+                    self.inner.tenants_own.iter().find_map(|store| store.get(&reference)).ok_or_else(missing)?;
                 let object = object.0.as_ref().map_err(broken)?;
                 Ok((object.metadata.clone(), Box::new(object.spec.description.clone())))
             }

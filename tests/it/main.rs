@@ -12,15 +12,5 @@ mod sandbox;
 mod servers;
 mod world;
 
-mod access;
-mod bad_callbacks;
-mod canary;
 mod connect;
-mod counts;
-mod deletion;
-mod emulators;
-mod initiator;
-mod objects;
-mod origins;
-mod process;
 mod refresh;

@@ -3,17 +3,20 @@
 
 use serde_json::json;
 
-use crate::servers::oidc::{OidcClient, OidcOptions, OidcProvider};
 use crate::servers;
+use crate::servers::oidc::{OidcClient, OidcOptions, OidcProvider};
 use crate::world::{World, condition, eventually, is_ready, last_refreshed, now};
 
 /// A strict server, and the provider that describes it by its issuer alone.
 pub async fn strict(world: &World, name: &str, access_ttl_seconds: u32) -> OidcProvider {
     let redirect = format!("{}/api/public/integrations/{name}/callback", world.public_url);
     let client = OidcClient::new(&redirect);
-    let server =
-        OidcProvider::start(OidcOptions { clients: vec![client.clone()], access_ttl_seconds, ..OidcOptions::default() })
-            .await;
+    let server = OidcProvider::start(OidcOptions {
+        clients: vec![client.clone()],
+        access_ttl_seconds,
+        ..OidcOptions::default()
+    })
+    .await;
     world.provider(name, &client.client_id, &client.client_secret, description(&server.issuer)).await;
     server
 }
@@ -55,8 +58,7 @@ async fn ten_refreshes_in_a_row_then_revoked_on_delete() {
     let mut seen = vec![published["access_token"].clone()];
     let mut last = last_refreshed(&connected);
     for _ in 0..10 {
-        let refreshed =
-            world.wait("acme", "web.strict", "refreshed", |found| last_refreshed(found) != last).await;
+        let refreshed = world.wait("acme", "web.strict", "refreshed", |found| last_refreshed(found) != last).await;
         last = last_refreshed(&refreshed);
         assert!(is_ready(&refreshed), "{:?}", refreshed.status);
         let token = world.secret("acme", "web.strict").await.unwrap()["access_token"].clone();

@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use integration_operator::api::{ClusterIntegrationProvider, IntegrationProvider, ProjectIntegration};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
@@ -94,8 +94,16 @@ impl World {
             .args(["--allow-insecure-provider-hosts", "127.0.0.1,localhost"])
             .args(["--provider-requests-per-second", "1000"])
             .args(["--identity", &format!("replica-{}", flags.index)])
-            .args(if flags.arguments.iter().any(|flag| flag == "--log") { vec![] } else { vec!["--log", "info,integration_operator=debug"] })
-            .args(if flags.arguments.iter().any(|flag| flag.starts_with("--frontend-url")) { vec![] } else { vec!["--frontend-url", FRONTEND] })
+            .args(if flags.arguments.iter().any(|flag| flag == "--log") {
+                vec![]
+            } else {
+                vec!["--log", "info,integration_operator=debug"]
+            })
+            .args(if flags.arguments.iter().any(|flag| flag.starts_with("--frontend-url")) {
+                vec![]
+            } else {
+                vec!["--frontend-url", FRONTEND]
+            })
             .args(&flags.arguments)
             .env_clear()
             .env("KUBECONFIG", &self.kubeconfig)
@@ -144,7 +152,8 @@ impl World {
 
     /// A service account that may do everything with integrations in `namespace`.
     pub async fn admin_of(&self, namespace: &str) -> String {
-        let everything = rule(&["*"], &["projectintegrations", "projectintegrations/install", "projectintegrations/credentials"]);
+        let everything =
+            rule(&["*"], &["projectintegrations", "projectintegrations/install", "projectintegrations/credentials"]);
         self.caller(namespace, "frontend", &[everything]).await
     }
 
@@ -256,7 +265,8 @@ impl World {
 
     /// Asks for an authorization link over HTTP.
     pub async fn install(&self, token: &str, tenant: &str, project: &str, type_: &str) -> String {
-        let answer = self.get(token, &format!("/v1/tenants/{tenant}/projects/{project}/integrations/{type_}/install")).await;
+        let answer =
+            self.get(token, &format!("/v1/tenants/{tenant}/projects/{project}/integrations/{type_}/install")).await;
         let status = answer.status();
         let body: Value = answer.json().await.unwrap();
         assert_eq!(status, 200, "{body}");
@@ -292,7 +302,14 @@ impl World {
     }
 
     /// Calls install with a browser's cookies, and lets it keep those of the answer.
-    pub async fn install_in(&self, browser: &mut Browser, token: &str, tenant: &str, project: &str, type_: &str) -> String {
+    pub async fn install_in(
+        &self,
+        browser: &mut Browser,
+        token: &str,
+        tenant: &str,
+        project: &str,
+        type_: &str,
+    ) -> String {
         let path = format!("/v1/tenants/{tenant}/projects/{project}/integrations/{type_}/install?agent_id=agent-7");
         let answer = self.get(token, &path).await;
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
@@ -357,8 +374,12 @@ impl Operator {
     }
 
     pub async fn metric(&self, name: &str) -> f64 {
-        let text = servers::http_client().get(format!("{}/metrics", self.probes)).send().await.unwrap().text().await.unwrap();
-        text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        let text =
+            servers::http_client().get(format!("{}/metrics", self.probes)).send().await.unwrap().text().await.unwrap();
+        text.lines()
+            .filter(|line| line.starts_with(name))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
     }
 }
 
@@ -448,7 +469,12 @@ pub fn is_ready(integration: &ProjectIntegration) -> bool {
 }
 
 pub fn last_refreshed(integration: &ProjectIntegration) -> String {
-    integration.status.as_ref().and_then(|status| status.token.clone()).map(|token| token.last_refreshed_at).unwrap_or_default()
+    integration
+        .status
+        .as_ref()
+        .and_then(|status| status.token.clone())
+        .map(|token| token.last_refreshed_at)
+        .unwrap_or_default()
 }
 
 /// A rule over resources of the project's API group.
