@@ -25,12 +25,13 @@ pub struct Caches {
     pub cluster_providers: ClusterProviders,
     /// Tenants' own providers, one cache for each watched place.
     pub tenant_providers: Vec<TenantProviders>,
+    filled: CancellationToken,
 }
 
 impl Caches {
     /// Begins to fill the caches; the tasks run until `stop`.
     pub fn start(client: &kube::Client, places: &[Place], tasks: &TaskTracker, stop: &CancellationToken) -> Self {
-        Self {
+        let caches = Self {
             namespaces: fill(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), tasks, stop),
             cluster_providers: fill(
                 Api::<DeserializeGuard<ClusterIntegrationProvider>>::all(client.clone()),
@@ -41,16 +42,26 @@ impl Caches {
                 .iter()
                 .map(|place| fill(place.api::<DeserializeGuard<IntegrationProvider>>(client), tasks, stop))
                 .collect(),
-        }
+            filled: CancellationToken::new(),
+        };
+        // A store wakes only one of those that wait for it, so one task waits for all.
+        let (waiting, stop) = (caches.clone(), stop.clone());
+        tasks.spawn(async move { stop.run_until_cancelled(waiting.fill_all()).await });
+        caches
     }
 
     /// Resolves when every cache has seen its whole list once.
     pub async fn ready(&self) {
+        self.filled.cancelled().await;
+    }
+
+    async fn fill_all(&self) {
         let _ = self.namespaces.wait_until_ready().await;
         let _ = self.cluster_providers.wait_until_ready().await;
         for store in &self.tenant_providers {
             let _ = store.wait_until_ready().await;
         }
+        self.filled.cancel();
     }
 }
 

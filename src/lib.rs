@@ -7,6 +7,7 @@ pub mod cleanup;
 pub mod config;
 pub mod controller;
 pub mod digest;
+pub mod finalizer;
 pub mod flow;
 pub mod grant;
 pub mod lanes;

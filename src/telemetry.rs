@@ -3,6 +3,8 @@
 //! Our own types print their secrets as `[redacted]`. The crates beneath us know nothing of that, and some write whole
 //! frames when they are asked for `trace`; so whatever is asked for, they are heard down to `info` or `debug` only.
 
+use std::io::IsTerminal as _;
+
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{EnvFilter, ParseError, filter_fn};
@@ -19,7 +21,11 @@ const WIRE: [&str; 7] = ["h2", "hyper", "hyper_util", "reqwest", "rustls", "toki
 pub fn init(directives: &str, format: LogFormat) -> Result<(), ParseError> {
     let wanted = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(directives)?;
     let layer = match format {
-        LogFormat::Text => fmt::layer().with_target(false).with_writer(std::io::stderr).boxed(),
+        LogFormat::Text => fmt::layer()
+            .with_target(false)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr)
+            .boxed(),
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
     };
     Registry::default().with(wanted).with(layer.with_filter(filter_fn(is_safe))).init();

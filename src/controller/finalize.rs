@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use kube::api::{Api, Patch, PatchParams};
-use serde_json::json;
 
 use super::context::Context;
 use super::publish::{PublishError, withdraw};
 use super::refresh::chain;
 use crate::api::provider::RevocationEffect;
 use crate::api::{FINALIZER, ProjectIntegration, ProviderKind, Reason};
+use crate::finalizer::{self, FinalizerError};
 use crate::flow::attempts::AttemptError;
 use crate::grant::plan::CLOCK_SKEW;
 use crate::grant::store::Held;
@@ -35,8 +34,8 @@ pub enum FinalizeError {
     #[error(transparent)]
     Publish(#[from] PublishError),
     /// The finalizer could not be taken off.
-    #[error("the finalizer could not be taken off")]
-    Finalizer(#[source] Box<kube::Error>),
+    #[error(transparent)]
+    Finalizer(#[from] FinalizerError),
 }
 
 /// What is to be done next.
@@ -56,21 +55,7 @@ pub async fn finalize(context: &Context, integration: &ProjectIntegration) -> Re
     if let Progress::Wait(pause) = forget(context, integration).await? {
         return Ok(Progress::Wait(pause));
     }
-    let finalizers: Vec<_> = integration.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
-    let patch = json!({ "metadata": {
-        "finalizers": finalizers,
-        "uid": integration.uid(),
-        "resourceVersion": integration.resource_version(),
-    }});
-    let api: Api<ProjectIntegration> =
-        Api::namespaced(context.client.clone(), &integration.namespace().unwrap_or_default());
-    match api.patch(&integration.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.is_not_found() => {}
-        // Somebody wrote in between; the watch brings the newer object.
-        Err(kube::Error::Api(status)) if status.is_conflict() => return Ok(Progress::Wait(Duration::from_secs(1))),
-        Err(source) => return Err(FinalizeError::Finalizer(Box::new(source))),
-    }
+    finalizer::take_off(&context.client, integration).await?;
     context.memories.forget(&integration.uid().unwrap_or_default());
     Ok(Progress::Done)
 }

@@ -18,7 +18,8 @@ use super::requests::{self, Requests};
 use super::situation::Situation;
 use super::status::{self, Facts};
 use super::{connect, health};
-use crate::api::{FINALIZER, ProjectIntegration, Reason, request};
+use crate::api::{ProjectIntegration, Reason, request};
+use crate::finalizer::{self, FinalizerError};
 use crate::flow::attempts::AttemptError;
 use crate::grant::plan::{self, Asker, Moment, Step};
 use crate::grant::schedule::refresh_at;
@@ -49,8 +50,8 @@ pub enum ReconcileError {
     #[error(transparent)]
     Publish(#[from] PublishError),
     /// The finalizer could not be put on.
-    #[error("the finalizer could not be put on")]
-    Finalizer(#[source] Box<kube::Error>),
+    #[error(transparent)]
+    Finalizer(#[from] FinalizerError),
     /// The status could not be written.
     #[error("the status could not be written")]
     Status(#[source] Box<kube::Error>),
@@ -99,7 +100,7 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
     }
     let connecting = run.connect(&mut situation, &asked).await?;
     if situation.served().is_some() && situation.grant.is_some() {
-        put_finalizer_on(&context, integration).await?;
+        finalizer::put_on(&context.client, integration).await?;
         run.keep_fresh(&mut situation, &asked).await?;
         run.publish(&mut situation, &asked).await?;
         run.prove(&situation, &asked).await;
@@ -139,7 +140,7 @@ impl Run<'_> {
         let standing = situation.integration.status.clone().unwrap_or_default();
         let mut connecting = Connecting::default();
         if let (Some(value), Some(_)) = (&asked.connect, situation.served()) {
-            put_finalizer_on(self.context, situation.integration).await?;
+            finalizer::put_on(&self.context.client, situation.integration).await?;
             match connect::begin(self.context, situation).await {
                 Ok(authorization) => {
                     connecting.authorization = Some(authorization);
@@ -390,9 +391,12 @@ impl Run<'_> {
         let told = situation.integration.status.as_ref().and_then(|status| status.token.as_ref());
         let fresh = told.is_some_and(|token| token.last_refreshed_at == view.summary.obtained_at.to_string());
         let named = view.published.as_ref().map(|published| &published.name) == wanted.as_ref();
-        let verify_at = memory.verified_at.map_or(now, |at| at + VERIFY_EVERY);
+        // After a start, what the status tells is believed at first, and looked at some time within the hour.
+        let verified_at = memory.verified_at.unwrap_or_else(|| now - VERIFY_EVERY.mul_f64(memory::chance()));
+        let verify_at = verified_at + VERIFY_EVERY;
         let due = verify_at <= now || asked.check.is_some();
         if fresh && named && !due && memory.conflict.is_none() && self.held.is_none() {
+            self.context.memories.update(&situation.uid, |memory| memory.verified_at = Some(verified_at));
             self.look_again(verify_at);
             return Ok(());
         }
@@ -539,27 +543,6 @@ fn outcome_label(outcome: &Outcome) -> &'static str {
         Outcome::Ended(_) => "refused",
         Outcome::Failed(failure) => failure.reason.as_str(),
         Outcome::Superseded => "superseded",
-    }
-}
-
-/// Deletion must find what is held: the finalizer is on before there is anything.
-async fn put_finalizer_on(context: &Context, integration: &ProjectIntegration) -> Result<(), ReconcileError> {
-    if integration.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
-        return Ok(());
-    }
-    let mut finalizers = integration.finalizers().to_vec();
-    finalizers.push(FINALIZER.to_owned());
-    let patch = json!({ "metadata": {
-        "finalizers": finalizers,
-        "uid": integration.uid(),
-        "resourceVersion": integration.resource_version(),
-    }});
-    let api: Api<ProjectIntegration> =
-        Api::namespaced(context.client.clone(), &integration.namespace().unwrap_or_default());
-    match api.patch(&integration.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
-        Err(source) => Err(ReconcileError::Finalizer(Box::new(source))),
     }
 }
 

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use kube::api::{Api, Patch, PatchParams};
-use serde_json::json;
 use url::Url;
 
 use super::attempts::AttemptError;
 use super::{Flow, Place};
-use crate::api::{FINALIZER, ProjectIntegration, ProviderKind};
+use crate::api::{ProjectIntegration, ProviderKind};
 use crate::digest::random_token;
+use crate::finalizer::{self, FinalizerError};
 use crate::grant::Owner;
 use crate::oauth::attempt::{Attempt, LIFETIME, attempt_name, browser_hash};
 use crate::provider::registry::{LookupError, Usable};
@@ -64,14 +63,8 @@ pub enum BeginError {
     #[error(transparent)]
     Attempt(#[from] AttemptError),
     /// The finalizer could not be set.
-    #[error("cannot write integration {name}")]
-    Integration {
-        /// The integration.
-        name: String,
-        /// The client's word.
-        #[source]
-        source: Box<kube::Error>,
-    },
+    #[error(transparent)]
+    Finalizer(#[from] FinalizerError),
 }
 
 impl Flow {
@@ -99,7 +92,7 @@ impl Flow {
             return Ok(begun);
         }
         // Deletion must find the grant: the finalizer is on before there can be one.
-        self.add_finalizer(integration).await?;
+        finalizer::put_on(&self.client, integration).await?;
         let now = Self::now();
         let attempt = Attempt {
             nonce: Sensitive::new(random_token()),
@@ -162,32 +155,6 @@ impl Flow {
         let mut url = self.public(&format!("{}/start", place.path()));
         url.query_pairs_mut().append_pair("ticket", ticket.expose());
         Begun { url: Sensitive::new(url.as_str()), expires_at }
-    }
-
-    async fn add_finalizer(&self, integration: &ProjectIntegration) -> Result<(), BeginError> {
-        if integration.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
-            return Ok(());
-        }
-        let api: Api<ProjectIntegration> =
-            Api::namespaced(self.client.clone(), &integration.namespace().unwrap_or_default());
-        let mut finalizers = integration.finalizers().to_vec();
-        finalizers.push(FINALIZER.to_owned());
-        let patch = json!({ "metadata": {
-            "finalizers": finalizers,
-            "uid": integration.uid(),
-            "resourceVersion": integration.resource_version(),
-        }});
-        let name = integration.name_any();
-        match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-            Ok(_) => Ok(()),
-            // Somebody wrote in between: the reconciler, most likely, with the same finalizer.
-            Err(kube::Error::Api(status)) if status.is_conflict() => match api.get(&name).await {
-                Ok(now) if now.finalizers().iter().any(|finalizer| finalizer == FINALIZER) => Ok(()),
-                Ok(_) => Err(BeginError::Integration { name, source: Box::new(kube::Error::Api(status)) }),
-                Err(source) => Err(BeginError::Integration { name, source: Box::new(source) }),
-            },
-            Err(source) => Err(BeginError::Integration { name, source: Box::new(source) }),
-        }
     }
 }
 

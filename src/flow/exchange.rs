@@ -13,7 +13,7 @@ use super::Flow;
 use crate::api::ProjectIntegration;
 use crate::api::provider::{Pkce, RevocationEffect};
 use crate::grant::store::{Held, Marks, grant_name};
-use crate::grant::{Grant, Handled, StoreError};
+use crate::grant::{Grant, Handled, StoreError, Tokens};
 use crate::oauth::answer::{TokenAnswer, TokenRefusal};
 use crate::oauth::attempt::Attempt;
 use crate::oauth::authorize::first_grant;
@@ -218,6 +218,8 @@ async fn complete(
             metadata: told.metadata.clone(),
             secret_metadata: told.secret_metadata.clone(),
             installation: told.installation.clone(),
+            // The moment tells the controller that there is more to publish than it may have published already.
+            tokens: Tokens { obtained_at: Timestamp::now(), ..held.grant.tokens.clone() },
             ..held.grant.clone()
         };
         if flow.grants.replace(&held.view, &completed, &Marks::default()).await.is_ok() {

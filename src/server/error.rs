@@ -14,6 +14,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::flow::attempts::AttemptError;
+use crate::finalizer::FinalizerError;
 use crate::flow::begin::BeginError;
 use crate::flow::callback::ConfirmError;
 use crate::flow::exchange::ExchangeError;
@@ -226,7 +227,10 @@ impl From<BeginError> for ApiError {
             BeginError::Suspended => Self::Suspended,
             BeginError::MissingParameter(name) => Self::MissingParameter(name),
             BeginError::Attempt(error) => Self::Attempt(Box::new(error)),
-            BeginError::Integration { source, .. } => Self::Cluster { operation: "write the integration", source },
+            BeginError::Finalizer(FinalizerError::Gone { .. }) => Self::from(BeginError::Deleting),
+            BeginError::Finalizer(FinalizerError::Api { source, .. }) => {
+                Self::Cluster { operation: "write the integration", source }
+            }
         }
     }
 }
