@@ -11,7 +11,7 @@ use url::Url;
 
 /// Connects projects to third-party apps, and tells how their connections are.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-integration", bin_name = "kubectl integration", version, about, max_term_width = 100)]
+#[command(name = "kubectl-integration", bin_name = "kubectl integration", version, max_term_width = 100)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -62,8 +62,10 @@ pub(crate) struct Connect {
     #[arg(long, default_value = "10m", value_parser = duration)]
     pub(crate) timeout: Duration,
 
-    /// Create the `ProjectIntegration` when it is missing; its tenant is that of the namespace's label.
-    #[arg(long, conflicts_with = "server", help_heading = "Creating")]
+    /// Create the ProjectIntegration when it is missing; its tenant is that of the namespace's label.
+    /// Over HTTP the operator does so by itself.
+    #[expect(clippy::doc_markdown, reason = "clap prints this")]
+    #[arg(long, help_heading = "Creating")]
     pub(crate) create: bool,
     /// With --create: which kind of object describes the app.
     #[arg(long, value_enum, default_value_t, help_heading = "Creating")]
