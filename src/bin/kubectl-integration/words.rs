@@ -60,13 +60,19 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 
 /// A message as a sentence: with one full stop at its end.
 pub(crate) fn sentence(message: &str) -> String {
-    let message = message.trim();
-    if message.is_empty() || message.ends_with(['.', '!', '?']) { message.to_owned() } else { format!("{message}.") }
+    let message = printable(message.trim());
+    if message.is_empty() || message.ends_with(['.', '!', '?']) { message } else { format!("{message}.") }
 }
 
 /// A value of the account, without the quotes of JSON.
 pub(crate) fn value(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    printable(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+}
+
+/// Text without what a terminal would obey: apps choose the names of their accounts, and whoever writes there could
+/// otherwise move the cursor here.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 #[cfg(test)]
@@ -100,6 +106,11 @@ mod tests {
         assert_eq!(expiry(Some("2026-05-01T13:30:00Z"), noon()), "1h");
         assert_eq!(expiry(Some(NOON), noon()), "expired");
         assert_eq!(expiry(None, noon()), "never");
+    }
+
+    #[test]
+    fn apps_do_not_steer_the_terminal() {
+        assert_eq!(value(&Value::from("Acme\x1b[2J\nInc")), "Acme [2J Inc");
     }
 
     #[test]

@@ -99,7 +99,7 @@ fn words(type_: &str, error: &str) -> String {
         }
         denied if denied == format!("{type_}_oauth_denied") => "the person, or the app, said no",
         // A word of a later operator, shown without what a terminal would obey.
-        other => return other.chars().filter(|letter| letter.is_ascii_graphic()).take(64).collect(),
+        other => return other.chars().filter(char::is_ascii_graphic).take(64).collect(),
     };
     words.to_owned()
 }

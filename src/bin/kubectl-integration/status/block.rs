@@ -79,10 +79,13 @@ fn held(text: &mut Text, status: &ProjectIntegrationStatus, now: Timestamp) {
         text.line("Failures", &format!("{} in a row{last}", health.consecutive_failures));
     }
     if !status.scopes.is_empty() {
-        text.line("Scopes", &status.scopes.join(", "));
+        text.line("Scopes", &words::printable(&status.scopes.join(", ")));
     }
     for (index, (name, value)) in status.metadata.iter().enumerate() {
-        text.line(if index == 0 { "Account" } else { "" }, &format!("{name}: {}", words::value(value)));
+        text.line(
+            if index == 0 { "Account" } else { "" },
+            &format!("{}: {}", words::printable(name), words::value(value)),
+        );
     }
     if let Some(installation) = &status.installation {
         let by = installation.installed_by.as_deref().map_or_else(String::new, |by| format!(" by {by}"));

@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 
 use super::condition;
 use crate::paint::Paint;
-use crate::words::{age, expiry};
+use crate::words::{age, expiry, printable};
 
 /// Which columns there are.
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +113,7 @@ fn cells(integration: &ProjectIntegration, columns: Columns, now: Timestamp) -> 
     if columns.wide {
         cells.push(format!("{:?}", integration.spec.provider_kind));
         cells.push(token.and_then(|token| token.secret_name.clone()).unwrap_or_else(|| "-".to_owned()));
-        cells.push(ready.map(|ready| ready.message.clone()).unwrap_or_default());
+        cells.push(ready.map(|ready| printable(&ready.message)).unwrap_or_default());
     }
     cells
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use integration_operator::config::is_loopback;
 use integration_operator::sensitive::Sensitive;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
@@ -62,11 +63,12 @@ struct Refusal {
 impl Api {
     /// A client for one integration at `server`.
     pub(crate) fn new(server: &Url, token: Sensitive, target: Target) -> Result<Self, Failure> {
-        let client = Client::builder()
-            .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|source| Failure::Http { server: server.to_string(), source })?;
+        let mut builder = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
+        if is_loopback(server) {
+            // A port-forward is on this machine, where no proxy can reach.
+            builder = builder.no_proxy();
+        }
+        let client = builder.build().map_err(|source| Failure::Http { server: server.to_string(), source })?;
         let mut base = server.clone();
         base.set_path(&format!(
             "{}/v1/tenants/{}/projects/{}/integrations/{}",
