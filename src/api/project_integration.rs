@@ -172,6 +172,7 @@ pub struct SinkService {
     /// Its name.
     pub name: String,
     /// Its port.
+    #[schemars(range(min = 1, max = 65535), extend("format" = "int32"))]
     pub port: u16,
     /// The path; `/` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -200,6 +201,7 @@ pub struct HealthCheck {
     pub interval: String,
     /// Failures in a row before `Healthy` turns `False`.
     #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 1000), extend("format" = "int32"))]
     pub failure_threshold: u32,
 }
 
@@ -301,6 +303,7 @@ pub struct TokenStatus {
 #[serde(rename_all = "camelCase")]
 pub struct HealthStatus {
     /// Failures in a row, as of the last transition.
+    #[schemars(extend("format" = "int32"))]
     pub consecutive_failures: u32,
     /// When the check last failed (RFC 3339), as of the last transition.
     #[serde(default, skip_serializing_if = "Option::is_none")]

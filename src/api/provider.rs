@@ -247,6 +247,7 @@ pub struct RefreshProfile {
     pub rotation: Rotation,
     /// With `Grace`: for how many seconds a used refresh token may be sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 86_400), extend("format" = "int32"))]
     pub grace_seconds: Option<u32>,
     /// What a refresh does to the access token before it.
     #[serde(default)]
@@ -313,6 +314,7 @@ pub struct Revocation {
     pub body: Option<RevocationBody>,
     /// Statuses beyond 2xx that mean the token is gone already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("items" = { "type": "integer", "format": "int32", "minimum": 300, "maximum": 599 }))]
     pub gone: Vec<u16>,
 }
 

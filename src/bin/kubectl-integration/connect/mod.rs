@@ -1,0 +1,27 @@
+//! `connect`: a link is asked for and opened, and the outcome awaited; by annotation, or over the operator's HTTP API.
+
+mod annotation;
+mod browser;
+mod create;
+mod http;
+mod loopback;
+pub(crate) mod outcome;
+mod target;
+mod token;
+
+use crate::args::Connect;
+use crate::cluster::Cluster;
+use crate::failure::Failure;
+
+/// Connects an integration.
+pub(crate) async fn run(cluster: &Cluster, args: &Connect) -> Result<(), Failure> {
+    if let Some(server) = &args.server {
+        return http::run(cluster, args, server).await;
+    }
+    if args.create {
+        create::ensure(cluster, args).await?;
+    } else if !args.parameters.is_empty() {
+        return Err(Failure::refused("--param needs --create or --server; otherwise set spec.parameters"));
+    }
+    annotation::run(cluster, args).await
+}

@@ -1,0 +1,113 @@
+//! What a person can do about a reason. The operator's message says cause and remedy; here is the command for it.
+
+use integration_operator::api::{ConditionType, ProjectIntegration, Reason};
+use kube::ResourceExt as _;
+
+use super::{condition, is_true};
+
+/// What to do, where there is something to do.
+pub(crate) fn advice(integration: &ProjectIntegration) -> Option<String> {
+    if is_true(integration, ConditionType::Ready) {
+        return None;
+    }
+    let (name, namespace) = (integration.name_any(), integration.namespace().unwrap_or_default());
+    let plugin = |command: &str| format!("kubectl integration {command} {name} -n {namespace}");
+    let Some(ready) = condition(integration, ConditionType::Ready) else {
+        return Some(
+            "see whether the operator runs: kubectl get pods -A -l app.kubernetes.io/name=integration-operator"
+                .to_owned(),
+        );
+    };
+    let provider = provider(integration);
+    let advice = match reason(&ready.reason)? {
+        Reason::AuthorizationRequired
+        | Reason::AuthorizationDenied
+        | Reason::ReauthorizationRequired
+        | Reason::Disconnected
+        | Reason::ScopesInsufficient
+        | Reason::Revoked
+        | Reason::Rejected => format!("connect it: {}", plugin("connect")),
+        Reason::ProviderChanged => format!("connect it again for the provider as it is now: {}", plugin("connect")),
+        Reason::AccountMismatch => format!(
+            "connect with the account it had, or give that one up first: {} && {}",
+            plugin("disconnect"),
+            plugin("connect")
+        ),
+        Reason::ForeignGrant => {
+            "it was restored or created anew beside an old grant; whoever runs the operator can adopt it".to_owned()
+        }
+        Reason::ApiKeyMissing => {
+            "put the key into the Secret that spec.apiKey names, labelled integrations.tms.dev/readable=true".to_owned()
+        }
+        Reason::Suspended => format!(
+            "take it up again: kubectl patch pint {name} -n {namespace} --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}'"
+        ),
+        Reason::TenantMismatch => format!(
+            "compare spec.tenantId with the namespace's label: kubectl get namespace {namespace} -L integrations.tms.dev/tenant"
+        ),
+        Reason::ProviderNotFound
+        | Reason::ProviderNotAllowed
+        | Reason::ProviderNotReady
+        | Reason::ClientCredentialsMissing
+        | Reason::ClientCredentialsInvalid
+        | Reason::DiscoveryFailed => format!("look at the provider: kubectl describe {provider}"),
+        Reason::SecretConflict => {
+            "delete the Secret that is in the way, or name another one in spec.secret.name".to_owned()
+        }
+        Reason::InvalidSpec => format!("mend the spec: kubectl edit pint {name} -n {namespace}"),
+        Reason::RefreshFailing | Reason::RefreshAmbiguous | Reason::Expired => {
+            format!("the operator tries again by itself; to try now: {}", plugin("refresh"))
+        }
+        Reason::ProviderUnavailable | Reason::RateLimited => {
+            format!("wait; to look again now: {}", plugin("check"))
+        }
+        Reason::StorageFailed => "see the operator's log, and whether the API server answers".to_owned(),
+        Reason::Connected
+        | Reason::Accepted
+        | Reason::Progressing
+        | Reason::Granted
+        | Reason::Refreshed
+        | Reason::NeverExpires
+        | Reason::Verified
+        | Reason::NotChecked
+        | Reason::Deleting
+        | Reason::RevocationFailed
+        | Reason::RevocationSkippedShared => return None,
+    };
+    Some(advice)
+}
+
+/// The provider, as kubectl is asked for it.
+fn provider(integration: &ProjectIntegration) -> String {
+    use integration_operator::api::ProviderKind;
+    let type_ = &integration.spec.type_;
+    match integration.spec.provider_kind {
+        ProviderKind::ClusterIntegrationProvider => format!("clusterintegrationprovider {type_}"),
+        ProviderKind::IntegrationProvider => {
+            format!("integrationprovider {type_} -n {}", integration.namespace().unwrap_or_default())
+        }
+    }
+}
+
+/// A reason by its identifier; none for one that a later operator has.
+pub(crate) fn reason(name: &str) -> Option<Reason> {
+    Reason::ALL.iter().map(|(reason, _)| *reason).find(|reason| reason.as_str() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::sample;
+
+    #[test]
+    fn what_is_well_needs_no_advice() {
+        assert_eq!(advice(&sample::connected()), None);
+    }
+
+    #[test]
+    fn what_a_person_can_do_is_a_command() {
+        let expected = "connect it: kubectl integration connect web.slack -n acme";
+        assert_eq!(advice(&sample::unauthorized()).as_deref(), Some(expected));
+        assert!(advice(&sample::fresh()).is_some_and(|advice| advice.contains("kubectl get pods")));
+    }
+}
