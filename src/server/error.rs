@@ -13,8 +13,8 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use url::Url;
 
-use crate::flow::attempts::AttemptError;
 use crate::finalizer::FinalizerError;
+use crate::flow::attempts::AttemptError;
 use crate::flow::begin::BeginError;
 use crate::flow::callback::ConfirmError;
 use crate::flow::exchange::ExchangeError;
