@@ -242,16 +242,16 @@ pub enum RequestFormat {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RefreshProfile {
-    /// What using a refresh token does to it.
-    #[serde(default)]
-    pub rotation: Rotation,
+    /// What using a refresh token does to it; `Strict` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
     /// With `Grace`: for how many seconds a used refresh token may be sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 86_400), extend("format" = "int32"))]
     pub grace_seconds: Option<u32>,
-    /// What a refresh does to the access token before it.
-    #[serde(default)]
-    pub old_access_token: OldAccessToken,
+    /// What a refresh does to the access token before it; `Lives` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_access_token: Option<OldAccessToken>,
     /// Refresh at least this often, such as `720h`, so that an unused refresh token does not lapse.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^([0-9]+(h|m|s|ms))+$"))]
@@ -302,13 +302,14 @@ pub struct ErrorWords {
 #[serde(rename_all = "camelCase")]
 pub struct Revocation {
     /// The HTTP method; `POST` when absent.
-    #[serde(default)]
-    pub method: Method,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
     /// The address; `{client_id}` stands for the client's id.
-    pub url: String,
-    /// Who asks.
-    #[serde(default)]
-    pub authentication: RevocationAuthentication,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Who asks; `Client` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<RevocationAuthentication>,
     /// How the token is passed; nothing in the body when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<RevocationBody>,
@@ -349,14 +350,15 @@ pub enum RevocationAuthentication {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RevocationBody {
-    /// The encoding.
-    #[serde(default)]
-    pub format: RequestFormat,
-    /// The parameter's name, such as `token`.
-    pub parameter: String,
-    /// Which token.
-    #[serde(default)]
-    pub token: TokenChoice,
+    /// The encoding; `Form` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<RequestFormat>,
+    /// The parameter's name; `token` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
+    /// Which token; `RefreshToken` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenChoice>,
 }
 
 /// Which token a request carries.
@@ -398,10 +400,11 @@ pub enum Reauthorization {
 #[serde(rename_all = "camelCase")]
 pub struct IdentityCall {
     /// The HTTP method; `GET` when absent.
-    #[serde(default)]
-    pub method: IdentityMethod,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<IdentityMethod>,
     /// The address.
-    pub url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// When a 2xx answer is a yes: CEL over `identity`, its JSON body; always when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]

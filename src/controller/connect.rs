@@ -11,7 +11,7 @@ use super::publish::{MANAGER, owner};
 use super::refresh::chain;
 use super::situation::Situation;
 use crate::api::project_integration::AuthorizationStatus;
-use crate::api::request;
+use crate::api::request::REQUESTED_BY;
 use crate::digest::short_hash;
 use crate::flow::attempts::{DENIED_ANNOTATION, OWNER_ANNOTATION};
 use crate::flow::begin::{BeginError, Initiator};
@@ -41,10 +41,14 @@ impl ConnectError {
 }
 
 /// Begins a flow and lays its link down.
-pub async fn begin(context: &Context, situation: &Situation<'_>) -> Result<AuthorizationStatus, ConnectError> {
+pub async fn begin(
+    context: &Context,
+    situation: &Situation<'_>,
+    request: &str,
+) -> Result<AuthorizationStatus, ConnectError> {
     let integration = situation.integration;
-    let caller = integration.annotations().get(request::REQUESTED_BY).cloned();
-    let who = Initiator { caller, ..Initiator::default() };
+    let caller = integration.annotations().get(REQUESTED_BY).cloned();
+    let who = Initiator { caller, request: Some(request.to_owned()), ..Initiator::default() };
     let begun = context.flow.begin(integration, who).await?;
     let name = secret_name(&situation.name);
     let secret = Secret {

@@ -141,7 +141,7 @@ impl Run<'_> {
         let mut connecting = Connecting::default();
         if let (Some(value), Some(_)) = (&asked.connect, situation.served()) {
             finalizer::put_on(&self.context.client, situation.integration).await?;
-            match connect::begin(self.context, situation).await {
+            match connect::begin(self.context, situation, value).await {
                 Ok(authorization) => {
                     connecting.authorization = Some(authorization);
                     self.handled.push((request::CONNECT, value.clone()));
@@ -159,11 +159,8 @@ impl Run<'_> {
             if progress == connect::Progress::Open && !expired && !connected_since {
                 self.look_again(expires.unwrap_or(now + LOOK_AGAIN));
                 connecting.authorization = Some(authorization);
-            } else if progress == connect::Progress::Over && !expired && !self.lags_behind(situation) {
-                // Consumed: the exchange is on its way, or it failed. Give it the time it may take.
-                self.look_again(now + LOOK_AGAIN);
-                connect::withdraw(self.context, &situation.namespace, &situation.name).await.ok();
             } else {
+                // Connected, denied, expired, or consumed by an exchange that is on its way: the link is of no use.
                 connecting.denied = progress == connect::Progress::Denied;
                 connect::withdraw(self.context, &situation.namespace, &situation.name).await.ok();
             }
@@ -174,11 +171,6 @@ impl Run<'_> {
             connecting.denied = denied_before;
         }
         Ok(connecting)
-    }
-
-    /// Whether the cache of attempts may not have seen the newest yet.
-    fn lags_behind(&self, situation: &Situation<'_>) -> bool {
-        situation.grant.is_some()
     }
 
     /// The refresh protocol: what the plan says, until it says to wait.

@@ -24,6 +24,8 @@ pub struct Initiator {
     pub caller: Option<String>,
     /// The person of the product.
     pub agent_id: Option<String>,
+    /// The connect annotation's value, where that asked; the grant then remembers it as handled.
+    pub request: Option<String>,
     /// The frontend to return to, already found among the allowed ones.
     pub return_to: Option<Url>,
     /// The cookie of the browser that asked, where one did.
@@ -109,6 +111,7 @@ impl Flow {
             parameters,
             caller: who.caller,
             agent_id: who.agent_id,
+            request: who.request,
             return_to: who.return_to,
             browsers: who.browser.as_deref().map(browser_hash).into_iter().collect(),
             created_at: now,
@@ -134,6 +137,7 @@ impl Flow {
         let Some(stored) = found else { return Ok(None) };
         let same = stored.attempt.pin == usable.pin()
             && stored.attempt.parameters == *parameters
+            && stored.attempt.request == who.request
             && stored.attempt.return_to == who.return_to;
         if !same {
             return Ok(None);
@@ -142,7 +146,7 @@ impl Flow {
             && !stored.attempt.knows_browser(Some(browser))
         {
             let mut attempt = stored.attempt.clone();
-            attempt.browsers.push(browser_hash(browser));
+            attempt.add_browser(browser);
             if !self.attempts.replace(&stored, &attempt).await? {
                 return Ok(None);
             }

@@ -10,8 +10,8 @@ use kube::api::Api;
 use serde_json::Value;
 
 use super::Flow;
-use crate::api::ProjectIntegration;
 use crate::api::provider::{Pkce, RevocationEffect};
+use crate::api::{ProjectIntegration, request};
 use crate::grant::store::{Held, Marks, grant_name};
 use crate::grant::{Grant, Handled, StoreError, Tokens};
 use crate::oauth::answer::{TokenAnswer, TokenRefusal};
@@ -96,7 +96,7 @@ async fn tokens_for(
     usable: &Usable,
     code: Sensitive,
 ) -> Result<TokenAnswer, ExchangeError> {
-    let request = TokenRequest::Code {
+    let token_request = TokenRequest::Code {
         code,
         redirect_uri: attempt.redirect_uri.clone(),
         verifier: (usable.client.pkce == Pkce::S256).then(|| attempt.verifier.clone()),
@@ -108,7 +108,7 @@ async fn tokens_for(
         sends += 1;
         // A person is waiting, so the gate is told what happens but not asked for leave.
         let admission = flow.gates.admit(&usable.provider.reference.uid, host).ok();
-        match send(&flow.outbound, endpoint, &usable.credentials, &request, &usable.client.token_params).await {
+        match send(&flow.outbound, endpoint, &usable.credentials, &token_request, &usable.client.token_params).await {
             TokenOutcome::Tokens(answer) => {
                 admission.into_iter().for_each(|admission| admission.succeeded());
                 return Ok(*answer);
@@ -158,7 +158,7 @@ async fn keep(
             Err(error) => Err(error),
             Ok(None) => {
                 let grant = make(&Value::Null, 1);
-                flow.grants.create(&grant, &Handled::default()).await.map(|_| grant)
+                flow.grants.create(&grant, &answered(attempt, None)).await.map(|_| grant)
             }
             Ok(Some(held)) => {
                 // The account must be known before one grant takes the place of another.
@@ -169,7 +169,7 @@ async fn keep(
                 if !accept && is_other_account(&held, &grant) {
                     return refuse_other_account(flow, usable, &held, &grant).await;
                 }
-                replace(flow, usable, &held, grant).await
+                replace(flow, usable, &held, grant, answered(attempt, Some(&held))).await
             }
         };
         match written {
@@ -265,8 +265,22 @@ async fn refuse_other_account(flow: &Flow, usable: &Usable, held: &Held, new: &G
     Err(ExchangeError::AccountMismatch)
 }
 
+/// The requests that are handled once this grant is written: the one that asked for it, and those before.
+fn answered(attempt: &Attempt, held: Option<&Held>) -> Handled {
+    let same_life = held.filter(|held| held.grant.integration == attempt.integration);
+    let mut handled = same_life.map(|held| held.view.handled.clone()).unwrap_or_default();
+    handled.0.extend(attempt.request.clone().map(|value| (request::CONNECT.to_owned(), value)));
+    handled
+}
+
 /// Begins a new epoch in the place of what is held.
-async fn replace(flow: &Flow, usable: &Usable, held: &Held, grant: Grant) -> Result<Grant, StoreError> {
+async fn replace(
+    flow: &Flow,
+    usable: &Usable,
+    held: &Held,
+    grant: Grant,
+    handled: Handled,
+) -> Result<Grant, StoreError> {
     let same_life = held.grant.integration.uid == grant.integration.uid;
     let marks = Marks {
         intent: Some(None),
@@ -274,7 +288,7 @@ async fn replace(flow: &Flow, usable: &Usable, held: &Held, grant: Grant) -> Res
         mismatch: Some(None),
         // The published Secret of another life is not ours to write to.
         published: (!same_life).then_some(None),
-        handled: (!same_life).then(Handled::default),
+        handled: Some(handled),
     };
     flow.grants.replace(&held.view, &grant, &marks).await?;
     // The tokens before: revoked only where that cannot end the new grant or a sibling's.

@@ -9,13 +9,10 @@ use super::attempts::Stored;
 use super::{Flow, Place};
 use crate::config::InitiatorCheck;
 use crate::digest::equal;
-use crate::oauth::attempt::{Attempt, attempt_name, browser_hash};
+use crate::oauth::attempt::{Attempt, attempt_name};
 use crate::oauth::authorize::authorization_url;
 use crate::provider::registry::Usable;
 use crate::sensitive::Sensitive;
-
-/// Browsers that one attempt can have.
-const MAX_BROWSERS: usize = 8;
 
 /// What a browser that opens the link gets.
 #[derive(Debug)]
@@ -93,9 +90,7 @@ impl Flow {
             let (stored, usable) = self.look_up(place, ticket).await?;
             let mut attempt = stored.attempt.clone();
             if !attempt.knows_browser(Some(browser)) {
-                attempt.browsers.push(browser_hash(browser));
-                let surplus = attempt.browsers.len().saturating_sub(MAX_BROWSERS);
-                attempt.browsers.drain(..surplus);
+                attempt.add_browser(browser);
                 if !self.attempts.replace(&stored, &attempt).await.map_err(OpenError::Storage)? {
                     continue;
                 }

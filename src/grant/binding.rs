@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::api::ProviderKind;
-use crate::api::provider::{ClientAuthentication, RequestFormat, Revocation, RevocationEffect};
+use crate::api::provider::{
+    ClientAuthentication, Method, RequestFormat, RevocationAuthentication, RevocationEffect, TokenChoice,
+};
 use crate::digest::short_hash;
 use crate::sensitive::Sensitive;
 
@@ -64,12 +66,42 @@ pub struct Binding {
     pub request_format: RequestFormat,
     /// The whole revocation request, with its address rendered; `None` where the provider has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revocation: Option<Revocation>,
+    pub revocation: Option<RevocationRequest>,
     /// What a revocation ends.
     pub revocation_effect: RevocationEffect,
     /// Private networks that the provider's endpoints may lie in.
     #[serde(default)]
     pub private_networks: Vec<IpNet>,
+}
+
+/// Everything that a revocation takes beside the token and the client's credentials.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RevocationRequest {
+    /// The HTTP method.
+    pub method: Method,
+    /// The address.
+    pub url: Url,
+    /// Who asks.
+    pub authentication: RevocationAuthentication,
+    /// How the token is passed; nothing in the body when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<TokenInBody>,
+    /// Statuses beyond 2xx that mean the token is gone already.
+    #[serde(default)]
+    pub gone: Vec<u16>,
+}
+
+/// A token as a parameter of a body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenInBody {
+    /// The encoding.
+    pub format: RequestFormat,
+    /// The parameter's name.
+    pub parameter: String,
+    /// Which token.
+    pub token: TokenChoice,
 }
 
 impl Binding {

@@ -20,6 +20,9 @@ pub const LIFETIME: SignedDuration = SignedDuration::from_mins(10);
 /// How long a code waits for its confirmation.
 pub const CONFIRM_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 
+/// Browsers that one attempt can have.
+const MAX_BROWSERS: usize = 8;
+
 /// One authorization attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -57,6 +60,9 @@ pub struct Attempt {
     /// The person of the product on whose behalf it was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
+    /// The connect annotation's value, where that asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
     /// The frontend to return to, out of the allowed ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub return_to: Option<Url>,
@@ -130,6 +136,13 @@ impl Attempt {
     /// Whether this browser may finish the flow.
     pub fn knows_browser(&self, cookie: Option<&str>) -> bool {
         cookie.is_some_and(|cookie| self.browsers.contains(&browser_hash(cookie)))
+    }
+
+    /// From now on this browser may finish the flow; the one that has been known longest makes way where there are many.
+    pub fn add_browser(&mut self, cookie: &str) {
+        self.browsers.push(browser_hash(cookie));
+        let surplus = self.browsers.len().saturating_sub(MAX_BROWSERS);
+        self.browsers.drain(..surplus);
     }
 
     /// Whether the flow may still go on at `now`.

@@ -11,8 +11,9 @@ use super::answer::{TokenAnswer, expires_at};
 use super::attempt::Attempt;
 use super::identity::IdentityEndpoint;
 use super::token::TokenEndpoint;
-use crate::api::provider::{Pkce, Revocation};
+use crate::api::provider::Pkce;
 use crate::digest::{sha256_base64url, short_hash};
+use crate::grant::binding::RevocationRequest;
 use crate::grant::{Binding, ClientCredentials, Grant, Installed, Tokens};
 use crate::provider::expression::{Expression, Variables, contains_secret, without_tokens};
 use crate::provider::resolved::{CLIENT_ID, OAuthClient, Provider};
@@ -31,7 +32,7 @@ pub struct Endpoints {
     /// The call that proves a credential.
     pub identity: Option<IdentityEndpoint>,
     /// The whole revocation request.
-    pub revocation: Option<Revocation>,
+    pub revocation: Option<RevocationRequest>,
 }
 
 /// The addresses cannot be made with these parameters.
@@ -87,11 +88,16 @@ impl Endpoints {
             revocation: client
                 .revocation
                 .as_ref()
-                .map(|(revocation, url)| {
+                .map(|revocation| {
                     let mut values = parameters.clone();
                     values.insert(CLIENT_ID.to_owned(), client_id.to_owned());
-                    let rendered = url.render(&values)?.to_string();
-                    Ok::<_, TemplateError>(Revocation { url: rendered, ..revocation.clone() })
+                    Ok::<_, TemplateError>(RevocationRequest {
+                        method: revocation.method,
+                        url: revocation.url.render(&values)?,
+                        authentication: revocation.authentication,
+                        body: revocation.body.clone(),
+                        gone: revocation.gone.clone(),
+                    })
                 })
                 .transpose()?,
         })

@@ -2,7 +2,6 @@
 
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method};
-use url::Url;
 
 use super::{authenticate_client, basic, bearer, encode_body};
 use crate::api::provider::{Method as RevocationMethod, RevocationAuthentication, TokenChoice};
@@ -13,9 +12,6 @@ use crate::sensitive::Sensitive;
 /// A revocation did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
-    /// The stored address cannot be used.
-    #[error("the revocation address of the grant is not a URL")]
-    Url(#[from] url::ParseError),
     /// The client's credentials are not to be had.
     #[error("the client's credentials are missing")]
     NoClient,
@@ -67,7 +63,7 @@ pub async fn revoke(outbound: &Outbound, grant: &Grant, client: Option<&ClientCr
                 RevocationMethod::Post => Method::POST,
                 RevocationMethod::Delete => Method::DELETE,
             },
-            url: Url::parse(&revocation.url)?,
+            url: revocation.url.clone(),
             headers,
             body: Some(body),
             private_networks: binding.private_networks.as_slice().into(),

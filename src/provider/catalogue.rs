@@ -48,23 +48,8 @@ pub fn preset(name: &str) -> Option<ProviderSpec> {
     serde_yaml::from_str(document).ok()
 }
 
-/// Fields whose type says what they are when nobody says it: parent, field, and that value. In an object with a preset,
-/// such a value counts as not said, or else an object that only moves `identity.url` would move its method back to GET
-/// too. `refresh.rotation` is not among them: a profile without one is `Strict`, which never does harm.
-const UNSAID: [(&str, &str, &str); 6] = [
-    ("/identity", "method", "GET"),
-    ("/oauth2/refresh", "oldAccessToken", "Lives"),
-    ("/oauth2/revocation", "method", "POST"),
-    ("/oauth2/revocation", "authentication", "Client"),
-    ("/oauth2/revocation/body", "format", "Form"),
-    ("/oauth2/revocation/body", "token", "RefreshToken"),
-];
-
 /// The spec with its preset underneath: objects merge, lists and scalars of the spec replace those of the preset.
 /// Without a preset, the spec itself.
-///
-/// What the spec leaves to a default (a method, the authentication of a revocation …) is as in the preset; such a
-/// default cannot replace it.
 pub fn with_preset(spec: &ProviderSpec) -> Result<ProviderSpec, CatalogueError> {
     let Some(name) = &spec.preset else { return Ok(spec.clone()) };
     let base = preset(name).ok_or_else(|| CatalogueError::UnknownPreset { name: name.clone() })?;
@@ -74,15 +59,7 @@ pub fn with_preset(spec: &ProviderSpec) -> Result<ProviderSpec, CatalogueError> 
 /// One spec over another, as JSON.
 fn merged(base: &ProviderSpec, over: &ProviderSpec) -> Result<ProviderSpec, serde_json::Error> {
     let mut value = serde_json::to_value(base)?;
-    let mut over = serde_json::to_value(over)?;
-    for (parent, field, default) in UNSAID {
-        if let Some(Value::Object(parent)) = over.pointer_mut(parent)
-            && parent.get(field).is_some_and(|said| said == default)
-        {
-            parent.remove(field);
-        }
-    }
-    merge(&mut value, over);
+    merge(&mut value, serde_json::to_value(over)?);
     serde_json::from_value(value)
 }
 

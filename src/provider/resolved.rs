@@ -15,11 +15,12 @@ use super::expression::{Expression, ExpressionError};
 use super::template::{ParameterRule, RuleError, TemplateError, UrlTemplate};
 use crate::api::ProviderKind;
 use crate::api::provider::{
-    ClientAuthentication, IdentityMethod, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RequestFormat,
-    Revocation, RevocationAuthentication, RevocationBody, RevocationEffect, TokenChoice,
+    ClientAuthentication, IdentityMethod, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RequestFormat,
+    RevocationAuthentication, RevocationBody, RevocationEffect,
 };
 use crate::digest::short_hash;
 use crate::grant::binding::ProviderRef;
+use crate::grant::binding::TokenInBody;
 use crate::grant::plan::Profile;
 use crate::grant::schedule::parse_duration;
 
@@ -85,7 +86,7 @@ pub struct OAuthClient {
     /// The call that proves a credential.
     pub identity: Option<Identity>,
     /// How to revoke, and where.
-    pub revocation: Option<(Revocation, UrlTemplate)>,
+    pub revocation: Option<RevocationCall>,
     /// What a revocation ends.
     pub revocation_effect: RevocationEffect,
     /// What a second authorization does to the first.
@@ -127,6 +128,21 @@ pub struct Identity {
     pub url: UrlTemplate,
     /// When a 2xx answer is a yes.
     pub success: Option<Arc<Expression>>,
+}
+
+/// How to revoke, and where.
+#[derive(Clone, Debug)]
+pub struct RevocationCall {
+    /// Method.
+    pub method: Method,
+    /// Address.
+    pub url: UrlTemplate,
+    /// Who asks.
+    pub authentication: RevocationAuthentication,
+    /// How the token is passed.
+    pub body: Option<TokenInBody>,
+    /// Statuses beyond 2xx that mean the token is gone already.
+    pub gone: Vec<u16>,
 }
 
 /// A description that cannot be used. Every variant names the field.
@@ -305,7 +321,10 @@ fn oauth_client(
     )?;
     let identity = match &spec.identity {
         Some(call) => {
-            url("identity.url", Some(&call.url), None)?.map(|template| (call.method, template, &call.success))
+            let field = "identity.url";
+            let template = url(field, call.url.as_deref(), None)?
+                .ok_or(ProviderError::Missing { field, remedy: "set it, or leave identity out" })?;
+            Some((call.method.unwrap_or_default(), template, &call.success))
         }
         None => url(
             "oauth2.userinfoURL",
@@ -370,27 +389,35 @@ fn revocation(
     oauth: &crate::api::provider::OAuth2,
     found: Option<&ServerMetadata>,
     url: &impl Fn(&'static str, Option<&str>, Option<&Url>) -> Result<Option<UrlTemplate>, ProviderError>,
-) -> Result<Option<(Revocation, UrlTemplate)>, ProviderError> {
+) -> Result<Option<RevocationCall>, ProviderError> {
+    let token = |body: &RevocationBody| TokenInBody {
+        format: body.format.unwrap_or_default(),
+        parameter: body.parameter.clone().unwrap_or_else(|| "token".to_owned()),
+        token: body.token.unwrap_or_default(),
+    };
     if let Some(revocation) = &oauth.revocation {
-        let template = url("oauth2.revocation.url", Some(&revocation.url), None)?;
-        return Ok(template.map(|template| (revocation.clone(), template)));
+        let field = "oauth2.revocation.url";
+        let url = url(field, revocation.url.as_deref(), None)?
+            .ok_or(ProviderError::Missing { field, remedy: "set it, or set oauth2.revocationURL for RFC 7009" })?;
+        return Ok(Some(RevocationCall {
+            method: revocation.method.unwrap_or_default(),
+            url,
+            authentication: revocation.authentication.unwrap_or_default(),
+            body: revocation.body.as_ref().map(token),
+            gone: revocation.gone.clone(),
+        }));
     }
     let template = url(
         "oauth2.revocationURL",
         oauth.revocation_url.as_deref(),
         found.and_then(|metadata| metadata.revocation_endpoint.as_ref()),
     )?;
-    Ok(template.map(|template| {
-        let revocation = Revocation {
-            authentication: RevocationAuthentication::Client,
-            body: Some(RevocationBody {
-                format: RequestFormat::Form,
-                parameter: "token".to_owned(),
-                token: TokenChoice::RefreshToken,
-            }),
-            ..Revocation::default()
-        };
-        (revocation, template)
+    Ok(template.map(|url| RevocationCall {
+        method: Method::Post,
+        url,
+        authentication: RevocationAuthentication::Client,
+        body: Some(token(&RevocationBody::default())),
+        gone: vec![],
     }))
 }
 
@@ -398,9 +425,9 @@ impl OAuthClient {
     /// How refresh tokens behave, as the planner wants it.
     pub fn profile(&self) -> Profile {
         Profile {
-            rotation: self.refresh.rotation,
+            rotation: self.refresh.rotation.unwrap_or_default(),
             grace: SignedDuration::from_secs(i64::from(self.refresh.grace_seconds.unwrap_or(0))),
-            old_access_token: self.refresh.old_access_token,
+            old_access_token: self.refresh.old_access_token.unwrap_or_default(),
             introspection: self.introspection_url.is_some(),
             probe: self.identity.is_some(),
         }

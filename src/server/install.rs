@@ -66,6 +66,7 @@ pub(super) async fn install(
     };
     let browser = state.cookies.read_or_mint(&headers);
     let who = Initiator {
+        request: None,
         caller: Some(caller.username),
         agent_id: query.agent_id,
         return_to,

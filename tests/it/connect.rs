@@ -82,7 +82,7 @@ async fn a_denied_authorization_is_told_on_the_resource() {
     let name = asked.status.unwrap().authorization.unwrap().secret_name;
     let url = world.secret("acme", &name).await.unwrap()["url"].clone();
     let mut browser = Browser::as_user("dev");
-    let landed = browser.deny(&url, &[FRONTEND]).await.unwrap();
+    let landed = browser.deny_consent(&url, &[FRONTEND]).await.unwrap();
     assert_eq!(landed.query("error").as_deref(), Some("strict_oauth_denied"));
     world.wait_reason("acme", "web.strict", "Authorized", "AuthorizationDenied").await;
 }

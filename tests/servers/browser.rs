@@ -252,9 +252,14 @@ impl Browser {
                 return Ok(self.submission(&form));
             }
             let link = form::refusal_link(&page.url, &page.body);
-            return link
-                .map(|url| self.link(url))
-                .ok_or_else(|| BrowserError::NoWayToRefuse { url: page.url.to_string(), body: page.body.clone() });
+            match (link, choice) {
+                (Some(url), _) => return Ok(self.link(url)),
+                // Not the provider's page yet: go on until it is.
+                (None, Choice::RefuseConsent) => {}
+                (None, _) => {
+                    return Err(BrowserError::NoWayToRefuse { url: page.url.to_string(), body: page.body.clone() });
+                }
+            }
         }
         if let Some(form) = login {
             return Ok(self.submission(&form.clone().signed_in(&self.user)));
@@ -264,7 +269,7 @@ impl Browser {
             .find(|form| form.offers(&self.user))
             .or_else(|| forms.iter().find(|form| form.method == Method::POST))
             .unwrap_or(&forms[0]);
-        Ok(self.submission(chosen))
+        Ok(self.submission(&chosen.agreeing()))
     }
 
     // ---- cookies ----

@@ -23,7 +23,7 @@ fn urls(spec: &ProviderSpec) -> Vec<String> {
         oauth2.authorization_url,
         oauth2.token_url,
         oauth2.revocation_url,
-        oauth2.revocation.map(|revocation| revocation.url),
+        oauth2.revocation.and_then(|revocation| revocation.url),
     ]
     .into_iter()
     .flatten()
@@ -148,7 +148,7 @@ fn the_object_goes_over_its_preset() {
     assert_eq!(oauth2.authorization_url.as_deref(), Some("https://slack.com/oauth/v2/authorize"));
     assert_eq!(oauth2.scopes, Some(vec!["chat:write".to_owned()]));
     assert_eq!(oauth2.pkce, Some(Pkce::S256));
-    assert_eq!(oauth2.refresh.map(|refresh| refresh.rotation), Some(Rotation::Grace));
+    assert_eq!(oauth2.refresh.and_then(|refresh| refresh.rotation), Some(Rotation::Grace));
     assert_eq!(merged.metadata.get("workspaceId").map(String::as_str), Some("response.x"));
     assert_eq!(merged.metadata.get("appId").map(String::as_str), Some("response.app_id"));
     assert_eq!(merged.identity, preset("slack").unwrap_or_default().identity);
@@ -167,8 +167,8 @@ fn every_url_can_be_moved_alone() {
     };
     let slack = moved("slack");
     let identity = slack.identity.unwrap_or_default();
-    assert_eq!(identity.url, "http://127.0.0.1:9/me");
-    assert_eq!(identity.method, IdentityMethod::Post);
+    assert_eq!(identity.url.as_deref(), Some("http://127.0.0.1:9/me"));
+    assert_eq!(identity.method, Some(IdentityMethod::Post));
     assert_eq!(identity.success.as_deref(), Some("identity.ok == true"));
     let revocation = moved("github").oauth2.and_then(|oauth2| oauth2.revocation).unwrap_or_default();
     let original = preset("github").and_then(|spec| spec.oauth2?.revocation).unwrap_or_default();
@@ -184,7 +184,7 @@ fn a_rotation_of_its_own_is_a_profile_of_its_own() {
         ..ProviderSpec::default()
     };
     let refresh = with_preset(&spec).ok().and_then(|merged| merged.oauth2?.refresh);
-    assert_eq!(refresh.map(|refresh| refresh.rotation), Some(Rotation::Strict));
+    assert_eq!(refresh.and_then(|refresh| refresh.rotation), Some(Rotation::Strict));
 }
 
 #[test]

@@ -75,6 +75,13 @@ impl Form {
         Some(Self { pressed, ..self.clone() })
     }
 
+    /// This form with the first button that does not say no.
+    pub(super) fn agreeing(&self) -> Self {
+        let says_no = |button: &Button| REFUSALS.iter().any(|word| button.says(word));
+        let pressed = self.buttons.iter().position(|button| !says_no(button)).unwrap_or(self.pressed);
+        Self { pressed, ..self.clone() }
+    }
+
     pub(super) fn request(&self) -> (Method, Url, Option<String>) {
         let button = self.buttons.get(self.pressed);
         let mut fields = url::form_urlencoded::Serializer::new(String::new());
