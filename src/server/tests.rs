@@ -327,6 +327,58 @@ async fn integrations_are_read_refreshed_and_deleted() {
 }
 
 #[tokio::test]
+async fn what_is_not_held_is_gone_at_once() {
+    let outside = outside().await;
+    outside.install().await;
+    let path = format!("{INTEGRATIONS}web.new-app");
+    outside.cluster.state().objects.get_mut(&path).unwrap()["metadata"]["finalizers"] = json!([]);
+    let answer = outside.alice("DELETE", &format!("{BASE}/new-app")).await;
+    assert_eq!((answer.status, answer.body.as_str()), (StatusCode::NO_CONTENT, ""));
+    assert!(outside.cluster.names(INTEGRATIONS).is_empty());
+}
+
+#[tokio::test]
+async fn an_integration_of_another_tenant_is_not_shown() {
+    let outside = outside().await;
+    outside.install().await;
+    let path = format!("{INTEGRATIONS}web.new-app");
+    outside.cluster.state().objects.get_mut(&path).unwrap()["spec"]["tenantId"] = json!("globex");
+    for (method, path) in [("GET", "/new-app"), ("DELETE", "/new-app"), ("POST", "/new-app/refresh")] {
+        let answer = outside.alice(method, &format!("{BASE}{path}")).await;
+        assert_eq!(answer.code(), "integration_not_found", "{method} {path}");
+    }
+    assert_eq!(outside.alice("GET", BASE).await.json()["integrations"], json!([]));
+    assert_eq!(outside.alice("GET", INSTALL).await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_public_address_may_have_a_path() {
+    let outside = Outside::new(Setup { public_url: "https://example.com/connect/", ..Setup::default() }).await;
+    let (link, cookie) = outside.install().await;
+    assert!(link.starts_with(&format!("/connect{START}?ticket=")), "{link}");
+    for link in [&link, link.trim_start_matches("/connect")] {
+        assert_eq!(outside.visit("GET", link, &[("cookie", &cookie)]).await.status, StatusCode::SEE_OTHER, "{link}");
+    }
+    let answer = outside.visit("HEAD", &link, &[]).await;
+    assert_eq!(
+        (answer.status, &answer.headers[ALLOW]),
+        (StatusCode::METHOD_NOT_ALLOWED, &"GET, POST".parse().unwrap())
+    );
+    assert_eq!(outside.visit("GET", "/connect/nothing", &[]).await.code(), "not_found");
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route() {
+    let outside = outside().await;
+    outside.install().await;
+    outside.visit("GET", "/canary", &[]).await;
+    let text = outside.metrics.encode().unwrap();
+    let route = "/v1/tenants/{tenant}/projects/{project}/integrations/{type}/install";
+    assert!(text.contains(&format!("method=\"GET\",route=\"{route}\",status=\"200\"}} 1")), "{text}");
+    assert!(text.contains("route=\"unmatched\",status=\"404\"} 1") && !text.contains("canary"), "{text}");
+}
+
+#[tokio::test]
 async fn providers_are_listed() {
     let listed = outside().await.alice("GET", "/v1/providers").await.json();
     let expected = json!({

@@ -38,6 +38,7 @@ pub(super) struct Setup {
     pub(super) frontends: Vec<&'static str>,
     pub(super) limits: LimitOptions,
     pub(super) api_server_audience: bool,
+    pub(super) public_url: &'static str,
 }
 
 impl Default for Setup {
@@ -47,6 +48,7 @@ impl Default for Setup {
             frontends: vec!["https://app.example.com"],
             limits: LimitOptions::default(),
             api_server_audience: false,
+            public_url: "https://connect.example.com",
         }
     }
 }
@@ -152,7 +154,7 @@ fn flow(cluster: &Cluster, setup: &Setup, token_url: String) -> Flow {
     let options = OutboundOptions { insecure_hosts: vec!["127.0.0.1".to_owned()], ..OutboundOptions::default() };
     let outbound = Outbound::new(options).unwrap();
     let tenants = Tenants::new(namespaces(), "operator");
-    let public_url = Url::parse("https://connect.example.com").unwrap();
+    let public_url = Url::parse(setup.public_url).unwrap();
     let registry = Registry::new(Parts {
         client: client.clone(),
         own_namespace: "operator".to_owned(),
