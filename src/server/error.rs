@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn retry_after_is_rounded_up() {
         assert_eq!(whole_seconds(Duration::from_millis(1)), "1");
-        assert_eq!(whole_seconds(Duration::from_secs(60)), "60");
+        assert_eq!(whole_seconds(Duration::from_mins(1)), "60");
     }
 
     #[test]

@@ -66,7 +66,7 @@ async fn without_a_token_nothing() {
         assert_eq!(answer.headers[WWW_AUTHENTICATE], "Bearer");
     }
     for token in ["mallory", "carol-kubeconfig", "any-pod"] {
-        let answer = outside.with_token(token, "GET", BASE, Value::Null).await;
+        let answer = outside.with_token(token, "GET", BASE, &Value::Null).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{token}");
     }
 }
@@ -75,7 +75,7 @@ async fn without_a_token_nothing() {
 async fn tokens_for_the_api_server_are_taken_from_people_only() {
     let outside = Outside::new(Setup { api_server_audience: true, ..Setup::default() }).await;
     for (token, status) in [("backend", 200), ("carol-kubeconfig", 200), ("any-pod", 401), ("mallory", 401)] {
-        let answer = outside.with_token(token, "GET", BASE, Value::Null).await;
+        let answer = outside.with_token(token, "GET", BASE, &Value::Null).await;
         assert_eq!(answer.status.as_u16(), status, "{token}");
     }
 }
@@ -158,7 +158,7 @@ async fn a_failing_cluster_keeps_its_words_to_itself() {
     outside.cluster.state().down = true;
     let answer = outside.alice("GET", INSTALL).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "cluster_unavailable"));
-    assert!(!answer.body.contains("canary"), "{answer:?}");
+    assert!(!answer.body.contains("inside"), "{answer:?}");
 }
 
 #[tokio::test]
@@ -269,7 +269,7 @@ async fn too_many_are_told_to_wait() {
         let wait: u64 = answer.headers[RETRY_AFTER].to_str().unwrap().parse().unwrap();
         assert!((1..=60).contains(&wait), "{path}");
     }
-    let bob = outside.with_token("bob", "GET", INSTALL, Value::Null).await;
+    let bob = outside.with_token("bob", "GET", INSTALL, &Value::Null).await;
     assert_eq!(bob.status, StatusCode::OK);
 }
 
@@ -277,6 +277,6 @@ async fn too_many_are_told_to_wait() {
 async fn long_bodies_are_refused() {
     let outside = outside().await;
     let body = json!({ "confirmation": "x".repeat(super::MAX_BODY) });
-    let answer = outside.with_token("alice", "POST", &format!("{BASE}/new-app/confirm"), body).await;
+    let answer = outside.with_token("alice", "POST", &format!("{BASE}/new-app/confirm"), &body).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"));
 }

@@ -192,7 +192,7 @@ fn missing() -> (StatusCode, Value) {
 }
 
 fn failure(status: StatusCode, reason: &str) -> (StatusCode, Value) {
-    let text = "a canary of the inside";
+    let text = "the inside";
     let answer = json!({ "apiVersion": "v1", "kind": "Status", "status": "Failure", "message": text, "reason": reason, "code": status.as_u16() });
     (status, answer)
 }

@@ -139,12 +139,12 @@ async fn a_parked_connection_is_confirmed_by_who_asked() {
         ("alice", json!({ "confirmation": confirmation }), 403, "not_the_initiator"),
         ("bob", good.clone(), 403, "not_the_initiator"),
     ] {
-        let answer = outside.with_token(token, "POST", &path, body.clone()).await;
+        let answer = outside.with_token(token, "POST", &path, &body).await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{token} {body}");
     }
-    let answer = outside.with_token("alice", "POST", &path, good.clone()).await;
+    let answer = outside.with_token("alice", "POST", &path, &good).await;
     assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, r#"{"status":"connected"}"#));
-    assert_eq!(outside.with_token("alice", "POST", &path, good).await.status, StatusCode::GONE);
+    assert_eq!(outside.with_token("alice", "POST", &path, &good).await.status, StatusCode::GONE);
 }
 
 #[tokio::test]
@@ -152,19 +152,19 @@ async fn the_log_learns_no_secret() {
     let log = Log::default();
     let written = log.clone();
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
-    let guard = tracing::subscriber::set_default(subscriber.with_writer(move || written.clone()).finish());
+    // For the whole process: tests in other threads would otherwise turn call sites off for this one as well.
+    tracing::subscriber::set_global_default(subscriber.with_writer(move || written.clone()).finish()).unwrap();
     let outside = outside().await;
     let (state, cookie) = outside.state().await;
     let path = format!("{CALLBACK}?code=canary-code&state={state}");
     outside.visit("GET", &path, &[("cookie", &cookie)]).await.location();
     let confirm = format!("{BASE}/new-app/confirm");
-    outside.with_token("canary-bearer", "POST", &confirm, json!({ "confirmation": "canary" })).await;
-    outside.with_token("alice", "POST", &confirm, json!({ "confirmation": "x", "accept": "canary" })).await;
-    drop(guard);
+    outside.with_token("canary-bearer", "POST", &confirm, &json!({ "confirmation": "canary-body" })).await;
+    outside.with_token("alice", "POST", &confirm, &json!({ "confirmation": "x", "accept": "canary-body" })).await;
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(text.contains("connected"), "{text}");
     let cookie = cookie.split_once('=').unwrap().1;
-    for secret in ["canary", state.as_str(), cookie] {
+    for secret in ["canary-code", "canary-token", "canary-bearer", "canary-body", state.as_str(), cookie] {
         let line = text.lines().find(|line| line.contains(secret));
         assert!(line.is_none(), "{line:?}");
     }

@@ -116,10 +116,10 @@ impl Outside {
 
     /// A request of alice, whose token is good.
     pub(super) async fn alice(&self, method: &str, path: &str) -> Answer {
-        self.with_token("alice", method, path, Value::Null).await
+        self.with_token("alice", method, path, &Value::Null).await
     }
 
-    pub(super) async fn with_token(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
+    pub(super) async fn with_token(&self, token: &str, method: &str, path: &str, body: &Value) -> Answer {
         let request = Request::builder().method(method).uri(path).header(AUTHORIZATION, format!("Bearer {token}"));
         let request = request.header(CONTENT_TYPE, "application/json").body(Body::from(body.to_string()));
         self.send(request.unwrap()).await
