@@ -37,7 +37,7 @@ pub(super) async fn confirm(
 ) -> Result<Json<Confirmed>, ApiError> {
     state.limits.caller(&caller.username)?;
     let namespace = state.permit(&caller, Right::Install, &target).await?;
-    let Json(body) = body.map_err(ApiError::Json)?;
+    let Json(body) = body?;
     let agent_id = agent_id(body.agent_id)?;
     let who = Confirmer {
         namespace: &namespace,

@@ -53,12 +53,12 @@ pub enum ApiError {
     /// A query parameter stands twice.
     #[error("the query parameter {0} stands twice")]
     Twice(String),
-    /// The JSON body cannot be read.
+    /// The JSON body cannot be read. Why is not kept: the reader's word may quote the body.
     #[error("the body must be JSON of the documented form, sent as application/json")]
-    Json(#[source] JsonRejection),
-    /// The form cannot be read.
+    Json(StatusCode),
+    /// The form cannot be read; likewise.
     #[error("the form cannot be read; open the link again")]
-    Form(#[source] FormRejection),
+    Form(StatusCode),
     /// No provider of that name, or one without OAuth.
     #[error("OAuth not implemented for this integration type")]
     UnknownType,
@@ -150,8 +150,7 @@ impl ApiError {
             Self::Unauthenticated { .. } => (StatusCode::UNAUTHORIZED, "unauthenticated"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
             Self::Malformed { .. } | Self::Twice(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
-            Self::Json(rejection) => (rejection.status(), "invalid_request"),
-            Self::Form(rejection) => (rejection.status(), "invalid_request"),
+            Self::Json(status) | Self::Form(status) => (*status, "invalid_request"),
             Self::UnknownType => (StatusCode::BAD_REQUEST, "unknown_integration_type"),
             Self::TypeNotAllowed => (StatusCode::FORBIDDEN, "integration_type_not_allowed"),
             Self::ProviderNotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "provider_not_ready"),
@@ -189,6 +188,8 @@ impl ApiError {
         let (status, code) = self.kind();
         if status.is_server_error() {
             tracing::error!(code, error = self as &dyn std::error::Error, "a request failed");
+        } else if matches!(self, Self::Refused(_)) {
+            tracing::warn!(code, error = self as &dyn std::error::Error, "the API server refused an object");
         } else {
             tracing::debug!(code, error = self as &dyn std::error::Error, "a request was refused");
         }
@@ -204,6 +205,18 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(name, value);
         }
         response
+    }
+}
+
+impl From<JsonRejection> for ApiError {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::Json(rejection.status())
+    }
+}
+
+impl From<FormRejection> for ApiError {
+    fn from(rejection: FormRejection) -> Self {
+        Self::Form(rejection.status())
     }
 }
 
@@ -271,7 +284,7 @@ mod tests {
     #[test]
     fn retry_after_is_rounded_up() {
         assert_eq!(whole_seconds(Duration::from_millis(1)), "1");
-        assert_eq!(whole_seconds(Duration::from_secs(60)), "60");
+        assert_eq!(whole_seconds(Duration::from_mins(1)), "60");
     }
 
     #[test]

@@ -58,3 +58,40 @@ async fn observe(State(metrics): State<Metrics>, request: Request, next: Next) -
     };
     run.instrument(span).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::{Body, to_bytes};
+    use axum::routing::get;
+    use http::StatusCode;
+    use tower::ServiceExt as _;
+
+    async fn ask(path: &str) -> (StatusCode, String, Metrics) {
+        let metrics = Metrics::new();
+        let routes = Router::new()
+            .route("/panic/{id}", get(async || -> &'static str { panic!("canary") }))
+            .route("/hang", get(std::future::pending::<&'static str>));
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = around(routes, metrics.clone()).oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap(), metrics)
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_counted_by_route() {
+        let (status, body, metrics) = ask("/panic/canary").await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(body.contains("\"internal\"") && !body.contains("canary"), "{body}");
+        let text = metrics.encode().unwrap();
+        assert!(text.contains("route=\"/panic/{id}\",status=\"500\"} 1"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever() {
+        let (status, body, _) = ask("/hang").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(body.contains("timed_out"), "{body}");
+    }
+}

@@ -80,3 +80,67 @@ async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    async fn slow(ConnectInfo(peer): ConnectInfo<SocketAddr>) -> String {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        peer.ip().to_string()
+    }
+
+    async fn start() -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<io::Result<()>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let router = Router::new().route("/", get(slow));
+        let server = tokio::spawn(serve(listener, router, shutdown.clone()));
+        (address, shutdown, server)
+    }
+
+    async fn read(mut stream: TcpStream) -> String {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn a_request_under_way_is_finished() {
+        let (address, shutdown, server) = start().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        shutdown.cancel();
+        let answer = read(stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("127.0.0.1"), "{answer}");
+        server.await.unwrap().unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_head_that_is_too_long_is_refused() {
+        let (address, _shutdown, _server) = start().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let path = "x".repeat(2 * MAX_HEAD);
+        // The server may close before it has read all of it.
+        let _ = stream.write_all(format!("GET /?{path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_client_is_let_go() {
+        let (address, _shutdown, _server) = start().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nx-slow: ").await.unwrap();
+        let started = tokio::time::Instant::now();
+        let answer = read(stream).await;
+        assert!(!answer.contains("200"), "{answer}");
+        assert!(started.elapsed() <= HEAD + Duration::from_secs(5), "{:?}", started.elapsed());
+    }
+}

@@ -1,6 +1,6 @@
 //! The HTTP server: what people, their browsers and the product's backend talk to.
 //!
-//! Handlers are thin. They find out who asks ([`auth`]) and how often ([`limits`]), call the [`Flow`](crate::flow::Flow)
+//! Handlers are thin. They find out who asks ([`auth`]) and how often ([`limits`]), call the [`Flow`]
 //! or the API server, and put the outcome into words ([`error`], [`pages`]). They never write status; controllers and
 //! handlers meet in the API server. Every replica serves.
 

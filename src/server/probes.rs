@@ -55,10 +55,47 @@ async fn ready(State(readiness): State<Readiness>) -> Response {
     if missing.is_empty() {
         return "ok\n".into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("not yet: {}\n", missing.join(", "))).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", missing.join(", "))).into_response()
 }
 
 async fn scrape(State(metrics): State<Metrics>) -> Result<Response, ApiError> {
     let text = metrics.encode().map_err(|_| ApiError::Internal)?;
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::{Body, to_bytes};
+    use http::Request;
+    use tower::ServiceExt as _;
+
+    async fn ask(readiness: &Readiness, path: &str) -> (StatusCode, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = router(readiness.clone(), Metrics::new()).oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn readiness_names_what_is_missing() {
+        let readiness = Readiness::waiting_for(["caches synced", "store reachable"]);
+        readiness.set("store reachable", true);
+        let (status, text) = ask(&readiness, "/readyz").await;
+        assert_eq!((status, text.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "waiting for: caches synced\n"));
+        assert_eq!(ask(&readiness, "/livez").await.0, StatusCode::OK);
+        readiness.set("caches synced", true);
+        assert_eq!(ask(&readiness, "/readyz").await.0, StatusCode::OK);
+        readiness.set("not shutting down", false);
+        assert_eq!(ask(&readiness, "/readyz").await.1, "waiting for: not shutting down\n");
+    }
+
+    #[tokio::test]
+    async fn metrics_are_scraped() {
+        let (status, text) = ask(&Readiness::default(), "/metrics").await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        assert_eq!(ask(&Readiness::default(), "/other").await.0, StatusCode::NOT_FOUND);
+    }
 }

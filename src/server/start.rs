@@ -13,7 +13,6 @@ use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
 use super::client_address::ClientAddress;
-use super::error::ApiError;
 use super::{Shared, pages};
 use crate::flow::Place;
 use crate::flow::open::{OpenError, Opened};
@@ -64,7 +63,7 @@ pub(super) async fn click(
     }
     let Form(click) = match form {
         Ok(form) => form,
-        Err(rejection) => return pages::error(&ApiError::Form(rejection), DEAD_LINK),
+        Err(rejection) => return pages::error(&rejection.into(), DEAD_LINK),
     };
     let Some(browser) = state.cookies.read(&headers).filter(|_| is_same_origin(&headers, &state.flow.public_url))
     else {
