@@ -27,7 +27,7 @@ fn urls(spec: &ProviderSpec) -> Vec<String> {
     ]
     .into_iter()
     .flatten()
-    .chain(spec.identity.clone().map(|identity| identity.url))
+    .chain(spec.identity.clone().and_then(|identity| identity.url))
     .collect()
 }
 
@@ -172,12 +172,12 @@ fn every_url_can_be_moved_alone() {
     assert_eq!(identity.success.as_deref(), Some("identity.ok == true"));
     let revocation = moved("github").oauth2.and_then(|oauth2| oauth2.revocation).unwrap_or_default();
     let original = preset("github").and_then(|spec| spec.oauth2?.revocation).unwrap_or_default();
-    assert_eq!(revocation, Revocation { url: "http://127.0.0.1:9/revoke".to_owned(), ..original });
+    assert_eq!(revocation, Revocation { url: Some("http://127.0.0.1:9/revoke".to_owned()), ..original });
 }
 
 #[test]
 fn a_rotation_of_its_own_is_a_profile_of_its_own() {
-    let refresh = RefreshProfile { rotation: Rotation::Strict, ..RefreshProfile::default() };
+    let refresh = RefreshProfile { rotation: Some(Rotation::Strict), ..RefreshProfile::default() };
     let spec = ProviderSpec {
         preset: Some("slack".to_owned()),
         oauth2: Some(OAuth2 { refresh: Some(refresh), ..OAuth2::default() }),

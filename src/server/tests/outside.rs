@@ -170,7 +170,7 @@ fn flow(cluster: &Cluster, setup: &Setup, token_url: String) -> Flow {
                 },
             },
         })]),
-        tenants_own: store(vec![]),
+        tenants_own: vec![store(vec![])],
         tenants: tenants.clone(),
         outbound: outbound.clone(),
     });
