@@ -36,8 +36,10 @@ use crate::tenancy::Tenants;
 const LANES: usize = 128;
 /// How long a stopping process waits for answers that are on their way.
 const PATIENCE: Duration = Duration::from_secs(80);
+/// How often the API server is looked at, and how long it may take to answer.
+const LOOK: Duration = Duration::from_secs(5);
 /// How often attempts whose time is over are removed.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_mins(1);
 
 /// The process could not start.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +122,7 @@ pub async fn run(options: Run) -> Result<(), StartError> {
         initiator_check: options.initiator_check,
         tasks: exchanges.clone(),
     };
-    let readiness = Readiness::waiting_for(["caches"]);
+    let readiness = Readiness::waiting_for(["caches", "api-server"]);
     let server_options = ServerOptions {
         api_audience: options.api_audience.clone(),
         accept_api_server_audience: options.accept_api_server_audience,
@@ -138,6 +140,7 @@ pub async fn run(options: Run) -> Result<(), StartError> {
         warm.0.ready().await;
         warm.1.set("caches", true);
     });
+    tasks.spawn(watch_api_server(client.clone(), readiness.clone(), watches.clone()));
     let led = lead(&options, &client, &flow, &metrics, &caches, &places, &stop, &exchanges);
     led.await;
     readiness.set("running", false);
@@ -219,6 +222,21 @@ async fn lead(
     resign.cancel();
     if let Some(candidate) = candidate {
         let _ = candidate.await;
+    }
+}
+
+/// A replica without an API server can neither begin a flow nor keep what comes of one: it is not ready.
+async fn watch_api_server(client: kube::Client, readiness: Readiness, stop: CancellationToken) {
+    let mut failures = 0_u32;
+    loop {
+        let asked = tokio::time::timeout(LOOK, client.apiserver_version()).await;
+        failures = if matches!(asked, Ok(Ok(_))) { 0 } else { failures + 1 };
+        // One lost answer is no outage.
+        readiness.set("api-server", failures < 2);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the operator: the HTTP server on every replica, the controllers on the one that holds the lease.
     Run(Box<Run>),
-    /// Print the CustomResourceDefinitions as YAML.
+    /// Print the custom resource definitions as YAML.
     Crds,
     /// List the built-in descriptions of apps, or print one.
     Providers {
@@ -49,7 +49,7 @@ pub struct Cleanup {
 /// Options of `run`.
 #[derive(Clone, Debug, Args)]
 pub struct Run {
-    /// Address under which people and apps reach this operator, such as https://connect.example.com.
+    /// Address under which people and apps reach this operator, such as <https://connect.example.com>.
     #[arg(long, env = "PUBLIC_URL", value_parser = public_url, help_heading = "Addresses")]
     pub public_url: Url,
     /// Frontend that a browser returns to after connecting; may be given several times, the first is the default.

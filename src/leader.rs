@@ -43,7 +43,7 @@ impl Candidate {
                 Err(error) => {
                     tracing::warn!(%error, "the Lease could not be read or written");
                     // Held until it would have run out for the others.
-                    self.renewed.is_some_and(|at| at.elapsed() < DURATION - PERIOD)
+                    self.renewed.is_some_and(|at| at.elapsed() + PERIOD < DURATION)
                 }
             };
             leads.send_if_modified(|before| std::mem::replace(before, holds) != holds);

@@ -46,7 +46,7 @@ macro_rules! reasons {
             /// Every reason with its documentation, for the generated reference.
             pub const ALL: &'static [(Reason, &'static str)] = &[$((Reason::$name, concat!($($doc),+)),)+];
 
-            /// The identifier, in PascalCase.
+            /// The identifier, in `PascalCase`.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)+ }
             }

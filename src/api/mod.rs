@@ -4,7 +4,11 @@
 //! worked out in [`crate::provider`] and [`crate::controller`], where one bad object fails alone.
 
 pub mod condition;
+// `KubeSchema` expands to a private twin of each type, which the lint takes for a mistake.
+#[allow(unreachable_pub)]
 pub mod project_integration;
+// One attribute a column is how the derive wants them.
+#[allow(clippy::duplicated_attributes)]
 pub mod provider;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
@@ -40,7 +44,7 @@ pub mod request {
     pub const REQUESTED_BY: &str = "integrations.tms.dev/requested-by";
 }
 
-/// Every CustomResourceDefinition of the project, in the order in which `crds/` holds them.
+/// Every `CustomResourceDefinition` of the project, in the order in which `crds/` holds them.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut integration = ProjectIntegration::crd();
     default_status(&mut integration);

@@ -128,7 +128,7 @@ pub struct Parameter {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OAuth2 {
-    /// Issuer whose metadata (RFC 8414, or OpenID Connect Discovery) fills the endpoints that are not given here.
+    /// Issuer whose metadata (RFC 8414, or `OpenID` Connect Discovery) fills the endpoints that are not given here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
     /// Authorization endpoint (RFC 6749 §3.1).

@@ -126,7 +126,7 @@ mod tests {
         Settings {
             secret_name: None,
             before: None,
-            check_interval: Duration::from_secs(600),
+            check_interval: Duration::from_mins(10),
             failure_threshold: 3,
             suspend: false,
         }

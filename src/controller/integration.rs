@@ -155,8 +155,8 @@ impl Run<'_> {
             let connected_since = standing.token.is_none() && situation.grant.is_some();
             let expires: Option<Timestamp> = authorization.expires_at.parse().ok();
             let progress = connect::progress(self.context, situation, now);
-            let expired = expires.is_none_or(|expires| expires <= now);
-            if progress == connect::Progress::Open && !expired && !connected_since {
+            let over = expires.is_none_or(|at| at <= now);
+            if progress == connect::Progress::Open && !over && !connected_since {
                 self.look_again(expires.unwrap_or(now + LOOK_AGAIN));
                 connecting.authorization = Some(authorization);
             } else {
@@ -192,14 +192,12 @@ impl Run<'_> {
                         // There is nothing to refresh with: asked and answered.
                         self.handled.push((request::REFRESH, value.clone()));
                     }
-                    at.into_iter().for_each(|at| self.look_again(at));
+                    if let Some(at) = at {
+                        self.look_again(at);
+                    }
                     return Ok(());
                 }
-                Step::InFlight(until) => {
-                    self.look_again(until);
-                    return Ok(());
-                }
-                Step::Ambiguous { until } => {
+                Step::InFlight(until) | Step::Ambiguous { until } => {
                     self.look_again(until);
                     return Ok(());
                 }
@@ -256,7 +254,7 @@ impl Run<'_> {
         requested: Option<&String>,
     ) -> Outcome {
         let Some(view) = situation.grant.clone() else { return Outcome::Superseded };
-        let planned = self.planned(situation);
+        let planned = planned(situation);
         let lane = if requested.is_some() { Lane::Request } else { Lane::Expiry };
         let _pass = self.context.lanes.enter(lane, view.summary.expires_at).await;
         let handled = requested.map(|value| {
@@ -471,11 +469,6 @@ impl Run<'_> {
         }
     }
 
-    fn planned(&self, situation: &Situation<'_>) -> Option<Timestamp> {
-        let (settings, usable) = situation.served()?;
-        refresh_at(&situation.grant.as_ref()?.summary, settings.timing(usable.client.refresh_every))
-    }
-
     /// Acknowledges requests and tells what came of everything.
     async fn finish(
         mut self,
@@ -489,7 +482,7 @@ impl Run<'_> {
             requests::acknowledge(context, &mut situation, &handled).await?;
         }
         let suspended = situation.settings.as_ref().is_ok_and(|settings| settings.suspend);
-        let next_refresh = self.planned(&situation).filter(|_| {
+        let next_refresh = planned(&situation).filter(|_| {
             !suspended && situation.is_bound() && situation.grant.as_ref().is_some_and(|grant| grant.refused.is_none())
         });
         let now = Timestamp::now();
@@ -527,6 +520,12 @@ impl Run<'_> {
             None => Action::await_change(),
         })
     }
+}
+
+/// The planned moment of the next refresh.
+fn planned(situation: &Situation<'_>) -> Option<Timestamp> {
+    let (settings, usable) = situation.served()?;
+    refresh_at(&situation.grant.as_ref()?.summary, settings.timing(usable.client.refresh_every))
 }
 
 fn outcome_label(outcome: &Outcome) -> &'static str {

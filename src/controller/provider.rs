@@ -27,7 +27,7 @@ use crate::api::{ClusterIntegrationProvider, GROUP, IntegrationProvider, Provide
 use crate::provider::registry::LookupError;
 
 /// How often users are counted and credentials looked at.
-const COUNT_EVERY: Duration = Duration::from_secs(60);
+const COUNT_EVERY: Duration = Duration::from_mins(1);
 
 /// What both kinds of providers have.
 pub trait Described:
@@ -161,9 +161,9 @@ fn count<K: Described>(around: &Surroundings, provider: &K) -> i64 {
                 && (namespace.is_none() || integration.namespace() == namespace)
         })
     };
-    let users: usize =
+    let count: usize =
         around.integrations.iter().map(|store| store.state().iter().filter(|object| uses(object)).count()).sum();
-    i64::try_from(users).unwrap_or(i64::MAX)
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 async fn write<K: Described>(context: &Context, provider: &K, status: &ProviderStatus) -> Result<(), Error> {

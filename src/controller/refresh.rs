@@ -127,20 +127,11 @@ impl Run<'_> {
         let extra = &self.usable.client.refresh_params;
         let outcome = send(&self.context.outbound, endpoint, &self.usable.credentials, &request, extra).await;
         self.context.metrics.token_request(&self.usable.provider.reference.name, started.elapsed());
+        outcome.tell(admission);
         match outcome {
-            TokenOutcome::Tokens(answer) => {
-                admission.succeeded();
-                self.persist(held, &answer).await
-            }
-            TokenOutcome::Refused { refusal, retry_after } => {
-                match refusal.class {
-                    ErrorClass::Transient => admission.limited(retry_after),
-                    _ => admission.succeeded(),
-                }
-                self.refused(&held, &refusal, retry_after).await
-            }
+            TokenOutcome::Tokens(answer) => self.persist(held, &answer).await,
+            TokenOutcome::Refused { refusal, retry_after } => self.refused(&held, &refusal, retry_after).await,
             TokenOutcome::NotSent(error) => {
-                admission.failed();
                 self.drop_intent(&held.view).await;
                 Ok(Outcome::Failed(Failure {
                     reason: Reason::RefreshFailing,
@@ -148,14 +139,11 @@ impl Run<'_> {
                     retry_after: None,
                 }))
             }
-            TokenOutcome::Ambiguous(why) => {
-                admission.failed();
-                Ok(Outcome::Failed(Failure {
-                    reason: Reason::RefreshAmbiguous,
-                    cause: format!("it is not known whether the provider carried out the refresh: {why}"),
-                    retry_after: None,
-                }))
-            }
+            TokenOutcome::Ambiguous(why) => Ok(Outcome::Failed(Failure {
+                reason: Reason::RefreshAmbiguous,
+                cause: format!("it is not known whether the provider carried out the refresh: {why}"),
+                retry_after: None,
+            })),
         }
     }
 

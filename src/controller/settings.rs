@@ -101,7 +101,7 @@ mod tests {
     fn defaults() {
         let settings = settings(&integration()).unwrap();
         assert_eq!(settings.secret_name.as_deref(), Some("web.slack"));
-        assert_eq!(settings.check_interval, Duration::from_secs(600));
+        assert_eq!(settings.check_interval, Duration::from_mins(10));
         assert_eq!(settings.failure_threshold, 3);
     }
 

@@ -80,22 +80,19 @@ fn describe(
     standing: &ProjectIntegrationStatus,
     status: &mut ProjectIntegrationStatus,
 ) {
-    match facts.held {
-        Some(held) => {
-            status.scopes.clone_from(&held.scopes);
-            status.metadata.clone_from(&held.metadata);
-            status.installation = Some(Installation {
-                installed_by: held.installed.by.clone(),
-                agent_id: held.installed.agent_id.clone(),
-                installed_at: seconds(held.installed.at),
-                last_updated_at: seconds(held.tokens.obtained_at),
-            });
-        }
-        None => {
-            status.scopes.clone_from(&standing.scopes);
-            status.metadata.clone_from(&standing.metadata);
-            status.installation.clone_from(&standing.installation);
-        }
+    if let Some(held) = facts.held {
+        status.scopes.clone_from(&held.scopes);
+        status.metadata.clone_from(&held.metadata);
+        status.installation = Some(Installation {
+            installed_by: held.installed.by.clone(),
+            agent_id: held.installed.agent_id.clone(),
+            installed_at: seconds(held.installed.at),
+            last_updated_at: seconds(held.tokens.obtained_at),
+        });
+    } else {
+        status.scopes.clone_from(&standing.scopes);
+        status.metadata.clone_from(&standing.metadata);
+        status.installation.clone_from(&standing.installation);
     }
     status.token = Some(TokenStatus {
         secret_name: grant.published.as_ref().map(|published| published.name.clone()),

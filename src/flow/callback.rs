@@ -161,7 +161,7 @@ impl Flow {
             (None, None, Some(_)) => return failed(Failure::MissingState),
         };
         let stored = match self.attempts.get(&attempt_name(state.expose())).await {
-            Ok(Some(stored)) if stored.attempt.is_open(Self::now()) && self.belongs(&stored.attempt, place) => stored,
+            Ok(Some(stored)) if stored.attempt.is_open(Self::now()) && Self::belongs(&stored.attempt, place) => stored,
             Ok(_) => return failed(Failure::InvalidState),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "cannot look up an authorization attempt");
@@ -180,7 +180,7 @@ impl Flow {
             return Err(Failure::InvalidState);
         }
         if let Some(error) = &response.error {
-            let consumed = self.attempts.deny(stored, Self::now()).await.map_err(storage)?;
+            let consumed = self.attempts.deny(stored, Self::now()).await.map_err(|error| storage(&error))?;
             return Err(if consumed { error_word(error) } else { Failure::InvalidState });
         }
         let code = response.code.ok_or(Failure::MissingCode)?;
@@ -189,7 +189,7 @@ impl Flow {
             check_issuer(&usable, response.issuer.as_deref())?;
             return self.park(stored, code).await;
         }
-        if !self.attempts.consume(stored).await.map_err(storage)? {
+        if !self.attempts.consume(stored).await.map_err(|error| storage(&error))? {
             return Err(Failure::InvalidState);
         }
         let usable = self.pinned(attempt).await.ok_or(Failure::InvalidState)?;
@@ -228,7 +228,7 @@ impl Flow {
         let mut attempt = stored.attempt.clone();
         let deadline = (Self::now() + CONFIRM_WINDOW).min(attempt.deadline);
         attempt.parked = Some(Parked { code, confirmation: short_hash(&["confirmation", &secret]), deadline });
-        if !self.attempts.replace(stored, &attempt).await.map_err(storage)? {
+        if !self.attempts.replace(stored, &attempt).await.map_err(|error| storage(&error))? {
             return Err(Failure::InvalidState);
         }
         let ticket = self.key.ticket(&attempt);
@@ -324,8 +324,8 @@ fn error_word(error: &str) -> Failure {
     }
 }
 
-fn storage(error: super::attempts::AttemptError) -> Failure {
-    tracing::error!(error = &error as &dyn std::error::Error, "cannot consume an authorization attempt");
+fn storage(error: &super::attempts::AttemptError) -> Failure {
+    tracing::error!(error = error as &dyn std::error::Error, "cannot consume an authorization attempt");
     Failure::StorageFailed
 }
 

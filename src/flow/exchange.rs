@@ -25,7 +25,7 @@ use crate::provider::registry::Usable;
 use crate::sensitive::Sensitive;
 
 /// How long tokens that the provider has given are held in memory while the API server takes no writes.
-const STORE_PATIENCE: Duration = Duration::from_secs(300);
+const STORE_PATIENCE: Duration = Duration::from_mins(5);
 /// Times a code is sent again when it is certain that it did not arrive.
 const SENDS: u32 = 3;
 
@@ -108,26 +108,21 @@ async fn tokens_for(
         sends += 1;
         // A person is waiting, so the gate is told what happens but not asked for leave.
         let admission = flow.gates.admit(&usable.provider.reference.uid, host).ok();
-        match send(&flow.outbound, endpoint, &usable.credentials, &token_request, &usable.client.token_params).await {
-            TokenOutcome::Tokens(answer) => {
-                admission.into_iter().for_each(|admission| admission.succeeded());
-                return Ok(*answer);
-            }
-            TokenOutcome::Refused { refusal, retry_after } => {
-                if retry_after.is_some() {
-                    admission.into_iter().for_each(|admission| admission.limited(retry_after));
-                }
+        let outcome =
+            send(&flow.outbound, endpoint, &usable.credentials, &token_request, &usable.client.token_params).await;
+        if let Some(admission) = admission {
+            outcome.tell(admission);
+        }
+        match outcome {
+            TokenOutcome::Tokens(answer) => return Ok(*answer),
+            TokenOutcome::Refused { refusal, .. } => {
                 if refusal.code == "invalid_client" {
                     flow.registry.forget_credentials(&usable.provider);
                 }
                 return Err(ExchangeError::Token(refusal));
             }
-            TokenOutcome::Ambiguous(why) => {
-                admission.into_iter().for_each(|admission| admission.failed());
-                return Err(ExchangeError::Ambiguous(why));
-            }
+            TokenOutcome::Ambiguous(why) => return Err(ExchangeError::Ambiguous(why)),
             TokenOutcome::NotSent(error) => {
-                admission.into_iter().for_each(|admission| admission.failed());
                 if sends >= SENDS || matches!(error, SendError::Forbidden(_)) {
                     return Err(ExchangeError::NotSent(error));
                 }

@@ -103,7 +103,7 @@ impl Flow {
     async fn look_up(&self, place: &Place, ticket: &str) -> Result<(Stored, Usable), OpenError> {
         let name = attempt_name(self.key.state(ticket).expose());
         let stored = self.attempts.get(&name).await.map_err(OpenError::Storage)?.ok_or(OpenError::Invalid)?;
-        if !stored.attempt.is_open(Self::now()) || !self.belongs(&stored.attempt, place) {
+        if !stored.attempt.is_open(Self::now()) || !Self::belongs(&stored.attempt, place) {
             return Err(OpenError::Invalid);
         }
         let usable = self.pinned(&stored.attempt).await.ok_or(OpenError::Invalid)?;
@@ -116,7 +116,7 @@ impl Flow {
     }
 
     /// Whether an attempt belongs to the path on which it is presented.
-    pub(super) fn belongs(&self, attempt: &Attempt, place: &Place) -> bool {
+    pub(super) fn belongs(attempt: &Attempt, place: &Place) -> bool {
         let tenant = attempt.provider.namespace.is_some().then_some(attempt.tenant.as_str());
         attempt.type_ == place.type_ && tenant == place.tenant.as_deref()
     }

@@ -153,7 +153,7 @@ fn refusal(status: u16, code: Option<String>, description: Option<&str>, words: 
     }
 }
 
-/// The provider's own words first, then those of RFC 6749 §4.1.2.1 and §5.2 and of OpenID Connect Core §3.1.2.6.
+/// The provider's own words first, then those of RFC 6749 §4.1.2.1 and §5.2 and of `OpenID` Connect Core §3.1.2.6.
 fn class_of(code: &str, words: &ErrorWords) -> Option<ErrorClass> {
     let known = |list: &[String]| list.iter().any(|word| word == code);
     if known(&words.permanent) {
@@ -197,6 +197,7 @@ mod tests {
         read(status, body.to_string().as_bytes(), &ErrorWords::default())
     }
 
+    #[allow(clippy::needless_pass_by_value)]
     fn lifetime_of(expires_in: Value) -> Option<i64> {
         match answer(200, &json!({ "access_token": "a", "expires_in": expires_in })) {
             Answer::Tokens(answer) => answer.lifetime.map(|lifetime| lifetime.as_secs()),

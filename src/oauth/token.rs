@@ -14,6 +14,7 @@ use super::answer::{self, Answer, ErrorClass, TokenAnswer, TokenRefusal};
 use super::{authenticate_client, encode_body};
 use crate::api::provider::{ClientAuthentication, ErrorWords, RequestFormat};
 use crate::grant::ClientCredentials;
+use crate::provider::gate::Admission;
 use crate::provider::outbound::{Outbound, OutboundRequest, SendError, retry_after};
 use crate::sensitive::Sensitive;
 
@@ -70,6 +71,22 @@ pub enum TokenOutcome {
     NotSent(SendError),
     /// The provider may have acted: the answer was lost or cannot be read.
     Ambiguous(Ambiguity),
+}
+
+impl TokenOutcome {
+    /// Tells the gate what came of a request that it admitted.
+    pub fn tell(&self, admission: Admission) {
+        match self {
+            Self::Refused { refusal, retry_after }
+                if refusal.class == ErrorClass::Transient || retry_after.is_some() =>
+            {
+                admission.limited(*retry_after);
+            }
+            // A refusal is an answer: the provider is well.
+            Self::Tokens(_) | Self::Refused { .. } => admission.succeeded(),
+            Self::NotSent(_) | Self::Ambiguous(_) => admission.failed(),
+        }
+    }
 }
 
 /// Why the outcome of a token request is unknown.

@@ -29,9 +29,9 @@ use crate::sensitive::Sensitive;
 use crate::tenancy::Tenants;
 
 /// How long a client's credentials are believed without looking again.
-const CREDENTIALS_AGE: Duration = Duration::from_secs(60);
+const CREDENTIALS_AGE: Duration = Duration::from_mins(1);
 /// How long an issuer's metadata is believed.
-const METADATA_AGE: Duration = Duration::from_secs(3600);
+const METADATA_AGE: Duration = Duration::from_hours(1);
 /// How long a failed discovery is not tried again.
 const FAILURE_AGE: Duration = Duration::from_secs(10);
 
@@ -56,8 +56,11 @@ struct Inner {
     outbound: Outbound,
     resolved: Mutex<HashMap<String, Resolved>>,
     metadata: Mutex<HashMap<String, (Instant, Arc<ServerMetadata>)>>,
-    credentials: Mutex<HashMap<(String, String), (Instant, Arc<ClientCredentials>)>>,
+    credentials: Mutex<HashMap<SecretName, (Instant, Arc<ClientCredentials>)>>,
 }
+
+/// Namespace and name.
+type SecretName = (String, String);
 
 struct Resolved {
     version: String,
@@ -135,7 +138,7 @@ pub enum LookupError {
         /// The issuer.
         issuer: String,
         /// Why.
-        source: DiscoveryError,
+        source: Box<DiscoveryError>,
     },
     /// It has no OAuth client.
     #[error("provider {name} has no oauth2 section")]
@@ -209,8 +212,12 @@ impl LookupError {
             Self::NotFound { .. } => Reason::ProviderNotFound,
             Self::NotAllowed { .. } => Reason::ProviderNotAllowed,
             Self::NoTenant { .. } => Reason::TenantMismatch,
-            Self::Parameters(_) | Self::Catalogue(_) | Self::Description(_) | Self::Issuer(_) => Reason::InvalidSpec,
-            Self::Undecodable { .. } | Self::NoOAuth { .. } => Reason::InvalidSpec,
+            Self::Parameters(_)
+            | Self::Catalogue(_)
+            | Self::Description(_)
+            | Self::Issuer(_)
+            | Self::Undecodable { .. }
+            | Self::NoOAuth { .. } => Reason::InvalidSpec,
             Self::Discovery { .. } => Reason::DiscoveryFailed,
             Self::Credentials(_) => Reason::ClientCredentialsMissing,
             Self::Cached(inner) => inner.reason(),
@@ -469,7 +476,7 @@ impl Registry {
         let private = spec.allowed_private_cidrs.iter().filter_map(|text| text.parse().ok()).collect();
         let metadata = discover(&self.inner.outbound, &url, private)
             .await
-            .map_err(|source| LookupError::Discovery { issuer: issuer.to_owned(), source })?;
+            .map_err(|source| LookupError::Discovery { issuer: issuer.to_owned(), source: Box::new(source) })?;
         let metadata = Arc::new(metadata);
         lock(&self.inner.metadata).insert(issuer.to_owned(), (Instant::now(), Arc::clone(&metadata)));
         Ok(metadata)

@@ -136,8 +136,8 @@ impl World {
         accounts.create(&PostParams::default(), &account).await.unwrap();
         if !rules.is_empty() {
             let role = Role { metadata: metadata.clone(), rules: Some(rules.to_vec()) };
-            let roles: Api<Role> = Api::namespaced(self.client.clone(), namespace);
-            roles.create(&PostParams::default(), &role).await.unwrap();
+            let api: Api<Role> = Api::namespaced(self.client.clone(), namespace);
+            api.create(&PostParams::default(), &role).await.unwrap();
             let binding: RoleBinding = serde_json::from_value(json!({
                 "metadata": { "name": name },
                 "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name },
@@ -368,7 +368,7 @@ impl Operator {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(began.elapsed() < Duration::from_secs(60), "did not stop: {}", self.log());
+            assert!(began.elapsed() < Duration::from_mins(1), "did not stop: {}", self.log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

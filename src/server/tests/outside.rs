@@ -149,6 +149,7 @@ impl Outside {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)]
 fn flow(cluster: &Cluster, setup: &Setup, token_url: String) -> Flow {
     let client = cluster.client();
     let options = OutboundOptions { insecure_hosts: vec!["127.0.0.1".to_owned()], ..OutboundOptions::default() };
