@@ -16,7 +16,7 @@ use kube::{Resource, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, SecretMeta, Watched};
-use super::{integration, provider};
+use super::{integration, orphans, provider};
 use crate::api::{ClusterIntegrationProvider, IntegrationProvider, ProviderKind};
 use crate::flow::attempts::{ATTEMPT, OWNER_ANNOTATION};
 use crate::grant::GrantView;
@@ -38,6 +38,14 @@ impl Place {
             return vec![Self::Cluster];
         }
         namespaces.iter().cloned().map(Self::Namespace).collect()
+    }
+
+    /// Whether a namespace belongs to this place.
+    pub fn holds(&self, namespace: &str) -> bool {
+        match self {
+            Self::Cluster => true,
+            Self::Namespace(name) => name == namespace,
+        }
     }
 
     /// A handle for this place.
@@ -112,7 +120,8 @@ pub async fn run(context: Arc<Context>, places: &[Place], own: OwnSecrets, stop:
         }
         let providers = provider::run(&context, places, &stores, &stop);
         let census = census(&context, &stores, &stop);
-        tokio::join!(futures::future::join_all(controllers), providers, census);
+        let orphans = orphans::run(&context, places, &stop);
+        tokio::join!(futures::future::join_all(controllers), providers, census, orphans);
     };
     tokio::join!(ring(own, bells, stop.clone()), work);
 }

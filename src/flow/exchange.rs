@@ -284,6 +284,7 @@ async fn replace(
         // The published Secret of another life is not ours to write to.
         published: (!same_life).then_some(None),
         handled: Some(handled),
+        orphaned: Some(None),
     };
     flow.grants.replace(&held.view, &grant, &marks).await?;
     // The tokens before: revoked only where that cannot end the new grant or a sibling's.

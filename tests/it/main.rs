@@ -13,5 +13,6 @@ mod servers;
 mod world;
 
 mod connect;
+mod leaving;
 mod process;
 mod refresh;
