@@ -44,7 +44,7 @@ DENY_CHECKS ?=
 lint-deny:
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 		echo "$(CARGO) deny check $(DENY_CHECKS)"; \
-		$(CARGO) deny --locked --all-features check $(DENY_CHECKS); \
+		$(CARGO) deny --locked --all-features check --hide-inclusion-graph $(DENY_CHECKS); \
 	else \
 		echo "Licences and advisories were not checked. To have them checked: cargo install --locked cargo-deny"; \
 	fi
