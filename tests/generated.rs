@@ -3,16 +3,36 @@
 //! `UPDATE=1 cargo test --test generated`
 
 use std::error::Error;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use integration_operator::api::crds;
+use integration_operator::api::{ConditionType, Reason, crds};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
 /// What client-side apply can hold in its annotation, and so the most a CRD should weigh.
 const MAX_BYTES: usize = 262_144;
 
 const HEADER: &str = "# Generated from src/api by `UPDATE=1 cargo test --test generated`.\n";
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// Compares a file with what it should be, or writes it.
+fn settle(path: &Path, wanted: &str) -> Outcome {
+    if std::env::var_os("UPDATE").is_some() {
+        fs::create_dir_all(path.with_file_name(""))?;
+        fs::write(path, wanted)?;
+    } else {
+        let found = fs::read_to_string(path).unwrap_or_default();
+        assert!(found == wanted, "{} is stale; run `UPDATE=1 cargo test --test generated`", path.display());
+    }
+    Ok(())
+}
+
+fn doc(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)
+}
 
 /// `crds/integrations.tms.dev_projectintegrations.yaml` and so on, as controller-gen names them.
 fn path(crd: &CustomResourceDefinition) -> PathBuf {
@@ -21,29 +41,116 @@ fn path(crd: &CustomResourceDefinition) -> PathBuf {
 }
 
 #[test]
-fn the_crds_are_those_of_the_source() -> Result<(), Box<dyn Error>> {
-    let update = std::env::var_os("UPDATE").is_some();
+fn the_crds_are_those_of_the_source() -> Outcome {
     for crd in crds() {
         let path = path(&crd);
         let wanted = format!("{HEADER}{}", serde_yaml::to_string(&crd)?);
         assert!(wanted.len() < MAX_BYTES, "{} has {} bytes", path.display(), wanted.len());
-        if update {
-            fs::create_dir_all(path.with_file_name(""))?;
-            fs::write(&path, wanted)?;
-        } else {
-            let found = fs::read_to_string(&path).unwrap_or_default();
-            assert!(found == wanted, "{} is stale; run `UPDATE=1 cargo test --test generated`", path.display());
-        }
+        settle(&path, &wanted)?;
     }
     Ok(())
 }
 
 #[test]
-fn nothing_else_lies_among_the_crds() -> Result<(), Box<dyn Error>> {
+fn nothing_else_lies_among_the_crds() -> Outcome {
     let known: Vec<PathBuf> = crds().iter().map(path).collect();
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("crds"))? {
         let path = entry?.path();
         assert!(known.contains(&path), "{} belongs to no CRD", path.display());
     }
     Ok(())
+}
+
+/// Where a reason is to be met. One that is new does not compile until it has its place.
+const fn met_in(reason: Reason) -> &'static str {
+    use Reason as R;
+    match reason {
+        R::Connected => "`Ready=True`, Event",
+        R::Accepted => "`Ready=True` of providers",
+        R::Progressing => "`Stalled=False`",
+        R::Granted => "`Authorized=True`",
+        R::AccountMismatch => "`Authorized=True`",
+        R::AuthorizationRequired | R::AuthorizationDenied | R::ReauthorizationRequired | R::ProviderChanged => {
+            "`Authorized=False`, `Ready=False`, `Stalled`, Event"
+        }
+        R::ForeignGrant => "`Authorized=False`, `Ready=False`, `Stalled`, Event",
+        R::Refreshed | R::NeverExpires => "`TokenFresh=True`",
+        R::RefreshFailing | R::RefreshAmbiguous => "`TokenFresh=False`, `Ready=True`, Event",
+        R::Expired => "`TokenFresh=False`, `Ready=False`, Event",
+        R::ClientCredentialsInvalid => "`TokenFresh=False`, `Ready=True`, `Stalled=True`, Event",
+        R::Suspended => "`TokenFresh=False`, `Ready=False`, Event",
+        R::Verified => "`Healthy=True`",
+        R::Rejected | R::ProviderUnavailable => "`Healthy=False`, `Ready=False`, Event",
+        R::RateLimited | R::NotChecked => "`Healthy=Unknown`",
+        R::TenantMismatch | R::SecretConflict => "`Ready=False`, `Stalled=True`, Event",
+        R::InvalidSpec => "`Ready=False`, `Stalled=True`, Event; `Ready=False` of providers",
+        R::ProviderNotFound | R::ProviderNotAllowed => "`Ready=False`, `Stalled=True`, Event",
+        R::ClientCredentialsMissing | R::DiscoveryFailed => {
+            "`Ready=False`, `Stalled`, Event; `Ready=False` of providers"
+        }
+        R::RevocationFailed | R::Revoked | R::RevocationSkippedShared | R::Disconnected => "Event",
+        R::Deleting | R::StorageFailed => "metrics",
+        R::ApiKeyMissing | R::ProviderNotReady | R::ScopesInsufficient => "reserved: this version does not set it",
+    }
+}
+
+#[test]
+fn conditions_are_documented() -> Outcome {
+    let types = [
+        (ConditionType::Ready, "The summary. `True`: the access token in the Secret can be used."),
+        (
+            ConditionType::Stalled,
+            "`True`: nothing gets better by waiting. Only a person, or a change of spec, helps. Tools that know kstatus \
+             fail at once instead of waiting.",
+        ),
+        (ConditionType::Authorized, "A grant is held, and it belongs to the provider as it is now."),
+        (ConditionType::TokenFresh, "The access token has not expired and is refreshed in time."),
+        (ConditionType::Healthy, "The app accepts the access token. `Unknown` until it was tried."),
+    ];
+    let mut text = String::from(
+        "# Conditions\n\n\
+         <!-- Generated from src/api/condition.rs by `make crds`; edit there. -->\n\n\
+         Every `ProjectIntegration` has the conditions `Ready`, `Stalled` and `Authorized`. `TokenFresh` and `Healthy` are \
+         there while a grant is held. The reason is a word to match on; the message says step, cause, remedy and, where \
+         something is tried again, when. Providers have `Ready` alone.\n\n\
+         | type | says |\n|---|---|\n",
+    );
+    for (kind, says) in types {
+        writeln!(text, "| `{}` | {says} |", kind.as_str())?;
+    }
+    text.push_str(
+        "\n`Ready` takes the reason of the first thing that stands in the way: tenant, spec, provider, suspension, \
+         authorization, the Secret, expiry, health. Trouble that has not hurt yet, such as a refresh that failed while the \
+         access token still works, is the reason of `Ready=True`.\n\n\
+         ## Reasons\n\n\
+         The list is closed: a reason that is not in it is never set. Events and metrics use the same words.\n\n\
+         | reason | means | where |\n|---|---|---|\n",
+    );
+    for (reason, means) in Reason::ALL {
+        writeln!(text, "| `{}` | {} | {} |", reason.as_str(), means.trim(), met_in(*reason))?;
+    }
+    settle(&doc("conditions.md"), &text)
+}
+
+/// What a program says of itself, with neither a terminal nor an environment.
+fn help(program: &str, arguments: &[&str]) -> Result<String, Box<dyn Error>> {
+    let output = Command::new(program).args(arguments).arg("--help").env_clear().stdin(Stdio::null()).output()?;
+    assert!(output.status.success(), "{program} {arguments:?} --help");
+    let text = String::from_utf8(output.stdout)?;
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    Ok(lines.join("\n"))
+}
+
+#[test]
+fn commands_are_documented() -> Outcome {
+    let mut text = String::from("# Commands\n\n<!-- Generated from `--help` by `make crds`; edit the source. -->\n");
+    let operator = env!("CARGO_BIN_EXE_integration-operator");
+    for command in ["run", "cleanup", "crds", "providers"] {
+        write!(text, "\n## integration-operator {command}\n\n```text\n{}\n```\n", help(operator, &[command])?)?;
+    }
+    let plugin = env!("CARGO_BIN_EXE_kubectl-integration");
+    for command in ["connect", "status", "refresh", "check", "disconnect"] {
+        write!(text, "\n## kubectl integration {command}\n\n```text\n{}\n```\n", help(plugin, &[command])?)?;
+    }
+    settle(&doc("cli.md"), &text)
 }

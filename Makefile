@@ -1,0 +1,56 @@
+# `make` alone lists the targets. GNU make and a plain sh are enough.
+
+SHELL := /bin/sh
+CARGO ?= cargo
+# Passed on to `cargo test`, such as TESTARGS='connect -- --nocapture'.
+TESTARGS ?=
+# Passed on to the demo.
+ARGS ?=
+
+# On CI the control plane is built from source, since only that has a controller manager.
+# A cluster that was named is taken as it is.
+FETCH_FLAGS := $(if $(TEST_KUBECONFIG),,$(if $(filter true 1,$(CI)),--build))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint lint-format lint-clippy lint-doc lint-deny crds fmt
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Binaries and example are built together: apart, cargo would build kube twice, with and without
+# the features that only tests use.
+demo: ## Connect a project to an app on this machine; ARGS go to the demo
+	$(CARGO) build --bins --example demo
+	$(CARGO) run --quiet --example demo -- $(ARGS)
+
+test: ## Run all tests; TESTARGS go to cargo test
+	$(CARGO) build --bins --examples
+	$(CARGO) run --quiet --example cluster -- fetch $(FETCH_FLAGS)
+	$(CARGO) test --lib --bins --tests --examples $(if $(filter true 1,$(CI)),--no-fail-fast) $(TESTARGS)
+
+lint: lint-format lint-clippy lint-doc lint-deny ## Check format, lints, documentation, licences and advisories
+
+lint-format:
+	$(CARGO) fmt --all --check
+
+lint-clippy:
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+lint-doc:
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+
+# All checks by default; the gate leaves out the advisories, which change while the source does not.
+DENY_CHECKS ?=
+lint-deny:
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		echo "$(CARGO) deny check $(DENY_CHECKS)"; \
+		$(CARGO) deny --locked --all-features check --hide-inclusion-graph $(DENY_CHECKS); \
+	else \
+		echo "Licences and advisories were not checked. To have them checked: cargo install --locked cargo-deny"; \
+	fi
+
+fmt: ## Format the source
+	$(CARGO) fmt --all
+
+crds: ## Write the generated files: crds/ and the reference pages in docs/
+	UPDATE=1 $(CARGO) test --test generated
