@@ -14,5 +14,7 @@ mod world;
 
 mod connect;
 mod leaving;
+mod plugin;
 mod process;
 mod refresh;
+mod tenants;
