@@ -68,23 +68,23 @@ const fn met_in(reason: Reason) -> &'static str {
         R::Connected => "`Ready=True`, Event",
         R::Accepted => "`Ready=True` of providers",
         R::Progressing => "`Stalled=False`",
-        R::Granted => "`Authorized=True`",
-        R::AccountMismatch => "`Authorized=True`",
-        R::AuthorizationRequired | R::AuthorizationDenied | R::ReauthorizationRequired | R::ProviderChanged => {
-            "`Authorized=False`, `Ready=False`, `Stalled`, Event"
-        }
-        R::ForeignGrant => "`Authorized=False`, `Ready=False`, `Stalled`, Event",
+        R::Granted | R::AccountMismatch => "`Authorized=True`",
+        R::AuthorizationRequired
+        | R::AuthorizationDenied
+        | R::ReauthorizationRequired
+        | R::ProviderChanged
+        | R::ForeignGrant => "`Authorized=False`, `Ready=False`, `Stalled`, Event",
         R::Refreshed | R::NeverExpires => "`TokenFresh=True`",
         R::RefreshFailing | R::RefreshAmbiguous => "`TokenFresh=False`, `Ready=True`, Event",
-        R::Expired => "`TokenFresh=False`, `Ready=False`, Event",
+        R::Expired | R::Suspended => "`TokenFresh=False`, `Ready=False`, Event",
         R::ClientCredentialsInvalid => "`TokenFresh=False`, `Ready=True`, `Stalled=True`, Event",
-        R::Suspended => "`TokenFresh=False`, `Ready=False`, Event",
         R::Verified => "`Healthy=True`",
         R::Rejected | R::ProviderUnavailable => "`Healthy=False`, `Ready=False`, Event",
         R::RateLimited | R::NotChecked => "`Healthy=Unknown`",
-        R::TenantMismatch | R::SecretConflict => "`Ready=False`, `Stalled=True`, Event",
+        R::TenantMismatch | R::SecretConflict | R::ProviderNotFound | R::ProviderNotAllowed => {
+            "`Ready=False`, `Stalled=True`, Event"
+        }
         R::InvalidSpec => "`Ready=False`, `Stalled=True`, Event; `Ready=False` of providers",
-        R::ProviderNotFound | R::ProviderNotAllowed => "`Ready=False`, `Stalled=True`, Event",
         R::ClientCredentialsMissing | R::DiscoveryFailed => {
             "`Ready=False`, `Stalled`, Event; `Ready=False` of providers"
         }
@@ -123,7 +123,9 @@ fn conditions_are_documented() -> Outcome {
          authorization, the Secret, expiry, health. Trouble that has not hurt yet, such as a refresh that failed while the \
          access token still works, is the reason of `Ready=True`.\n\n\
          ## Reasons\n\n\
-         The list is closed: a reason that is not in it is never set. Events and metrics use the same words.\n\n\
+         The list is closed: a reason that is not in it is never set. Events and metrics use the same words. \
+         `Stalled` without a value is `True`, except while a link waits for a person, or where the API server could not be \
+         asked for a Secret.\n\n\
          | reason | means | where |\n|---|---|---|\n",
     );
     for (reason, means) in Reason::ALL {
