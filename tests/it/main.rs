@@ -12,5 +12,6 @@ mod sandbox;
 mod servers;
 mod world;
 
+mod bad_callbacks;
 mod connect;
 mod refresh;
