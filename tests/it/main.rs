@@ -12,6 +12,7 @@ mod sandbox;
 mod servers;
 mod world;
 
+mod bad_callbacks;
 mod connect;
 mod leaving;
 mod plugin;
