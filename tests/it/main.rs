@@ -13,4 +13,5 @@ mod servers;
 mod world;
 
 mod connect;
+mod emulators;
 mod refresh;
