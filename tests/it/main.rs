@@ -14,6 +14,7 @@ mod world;
 
 mod bad_callbacks;
 mod connect;
+mod emulators;
 mod leaving;
 mod plugin;
 mod process;
