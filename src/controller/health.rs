@@ -4,10 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::context::Context;
 use super::memory::{self, Health, Verdict};
-use super::refresh::{access_token, chain};
+use super::refresh::access_token;
 use super::settings::Settings;
 use super::situation::Situation;
 use crate::api::Reason;
+use crate::causes::chain;
 use crate::grant::GrantView;
 use crate::lanes::Lane;
 use crate::oauth::identity::{self, IdentityEndpoint};

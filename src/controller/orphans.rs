@@ -8,11 +8,11 @@ use kube::api::Api;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
-use super::refresh::chain;
-use super::streams::Place;
 use crate::api::ProjectIntegration;
+use crate::causes::chain;
 use crate::grant::GrantView;
 use crate::grant::store::Marks;
+use crate::watching::Place;
 
 /// When it is first looked for them, after this replica has begun to reconcile.
 const FIRST_LOOK: Duration = Duration::from_secs(15);

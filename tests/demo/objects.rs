@@ -27,7 +27,7 @@ pub(crate) const WORKLOAD: &str = "notifier";
 pub(crate) const INTEGRATION: &str = "web.sandbox";
 
 const CLIENT_ID: &str = "demo-client";
-const ESTABLISHED_WITHIN: Duration = Duration::from_secs(60);
+const ESTABLISHED_WITHIN: Duration = Duration::from_mins(1);
 
 /// The credentials of the app's OAuth client; new ones for each demo.
 pub(crate) struct Credentials {
