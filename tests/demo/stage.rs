@@ -9,7 +9,7 @@ use crate::operator::Operator;
 use crate::sandbox::Sandbox;
 
 /// How long anything may take that takes a second or two.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// All that runs, as far as the story has come.
 #[derive(Default)]
