@@ -59,8 +59,8 @@ reasons! {
     Connected,
     /// A provider's description is complete and usable.
     Accepted,
-    /// Nothing stands in the way of progress.
-    Progressing,
+    /// Nothing waits for a person.
+    NotStalled,
     /// The provider has granted access and the grant is held.
     Granted,
     /// Nobody has authorized this integration yet, or it was disconnected.

@@ -73,6 +73,7 @@ pub async fn refresh(context: &Arc<Context>, usable: &Usable, job: Job) -> Outco
             Ok(Outcome::Ended(view)) => context.wrote(&uid, view),
             _ => {}
         }
+        log(&job.view, &outcome);
         outcome
     });
     match task.await {
@@ -87,6 +88,27 @@ pub async fn refresh(context: &Arc<Context>, usable: &Usable, job: Job) -> Outco
             })
         }
         Err(_) => Outcome::Superseded,
+    }
+}
+
+/// One line for each refresh; what went wrong is a warning.
+fn log(view: &GrantView, outcome: &Result<Outcome, StoreError>) {
+    let owner = &view.summary.integration;
+    let (namespace, name) = (&owner.namespace, &owner.name);
+    match outcome {
+        Ok(Outcome::Renewed(held)) => {
+            let expires_at = held.view.summary.expires_at.map(tracing::field::display);
+            tracing::debug!(namespace, name, generation = held.view.summary.generation, expires_at, "refreshed");
+        }
+        Ok(Outcome::Ended(view)) => {
+            let message = view.refused.as_ref().map(|refusal| refusal.message.as_str());
+            tracing::warn!(namespace, name, message, "the grant has ended");
+        }
+        Ok(Outcome::Failed(failure)) => {
+            tracing::warn!(namespace, name, reason = failure.reason.as_str(), cause = failure.cause, "not refreshed");
+        }
+        Ok(Outcome::Superseded) => tracing::debug!(namespace, name, "somebody else wrote to the grant"),
+        Err(error) => tracing::warn!(namespace, name, error = chain(error), "not refreshed"),
     }
 }
 

@@ -275,7 +275,7 @@ fn summary(
 }
 
 fn moving() -> Observed {
-    Observed::no(ConditionType::Stalled, Reason::Progressing, "Nothing waits for a person.")
+    Observed::no(ConditionType::Stalled, Reason::NotStalled, "Nothing waits for a person.")
 }
 
 /// The status of a condition, for comparisons.

@@ -2,7 +2,7 @@
 //! browser keeps them. What is printed of an address is its host and path: the rest is a capability.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use url::Url;
 
 use crate::servers::browser::{Browser, Page};
@@ -14,6 +14,9 @@ const MOST_HOPS: usize = 12;
 /// Which buttons mean yes, on the operator's page and on the app's.
 const YES: [&str; 2] = ["Continue", "Allow"];
 
+/// The operator, in lines for a reader.
+pub(crate) const OPERATOR: &str = "operator";
+
 /// Names that a reader knows, for addresses that are only ports.
 pub(crate) struct Names<'a> {
     pub(crate) operator: &'a str,
@@ -23,7 +26,7 @@ pub(crate) struct Names<'a> {
 impl Names<'_> {
     fn of(&self, url: &Url) -> &'static str {
         match url.as_str() {
-            url if url.starts_with(self.operator) => "operator",
+            url if url.starts_with(self.operator) => OPERATOR,
             url if url.starts_with(self.app) => "sandbox",
             _ => "elsewhere",
         }
@@ -57,17 +60,22 @@ pub(crate) async fn connect(link: &str, names: &Names<'_>) -> Result<()> {
 fn hop(method: &Method, page: &Page, names: &Names<'_>) {
     let answer = match &page.location {
         Some(to) => format!("sends the browser on to the {}", names.of(to)),
-        None => format!("page “{}”{}", text(page, "h1"), pressed(page)),
+        None => format!("the page “{}”{}", text(page, "h1"), pressed(page)),
     };
-    let path = page.url.path();
-    say(format_args!("{:<8}  {method:<4}  {path:<46}  {}  {answer}", names.of(&page.url), page.status.as_u16()));
+    request(names.of(&page.url), method, page.url.path(), page.status, &answer);
+}
+
+/// Lines for a request and its answer.
+pub(crate) fn request(host: &str, method: &Method, path: &str, status: StatusCode, answer: &str) {
+    say(format_args!("  {:<4} {host} {path}", method.as_str()));
+    say(format_args!("       → {} {answer}", status.as_u16()));
 }
 
 fn pressed(page: &Page) -> String {
     let forms = page.forms();
     let buttons = forms.iter().flat_map(|form| &form.buttons);
     let yes = buttons.map(|button| &button.label).find(|label| YES.iter().any(|yes| label.starts_with(yes)));
-    yes.map_or_else(String::new, |label| format!(": the person presses “{label}”"))
+    yes.map_or_else(String::new, |label| format!(", where the person presses “{label}”"))
 }
 
 fn end(page: &Page) -> Result<()> {

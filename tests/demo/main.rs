@@ -89,6 +89,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
 async fn tell(stage: &mut Stage, arguments: &Arguments) -> Result<()> {
     steps::all(stage, arguments.keep_dir.clone()).await?;
     if arguments.once {
+        line("\nAll of it went well.");
         return Ok(());
     }
     onward::print(stage)?;

@@ -26,7 +26,8 @@ pub(crate) const WORKLOAD: &str = "notifier";
 /// The integration: project `web`, app `sandbox`.
 pub(crate) const INTEGRATION: &str = "web.sandbox";
 
-const CLIENT_ID: &str = "demo-client";
+/// By this name the app knows who asks.
+const CLIENT_ID: &str = "ticket-system";
 const ESTABLISHED_WITHIN: Duration = Duration::from_mins(1);
 
 /// The credentials of the app's OAuth client; new ones for each demo.

@@ -1,5 +1,6 @@
 //! What to try next, as lines to copy into another terminal.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use anyhow::Result;
@@ -18,32 +19,32 @@ pub(crate) fn print(stage: &Stage) -> Result<()> {
     step(7, "Your turn");
     say("All of it goes on running, and the token goes on being refreshed. In another terminal:");
     line("");
-    command(format!("export KUBECONFIG={}", quoted(cluster.kubeconfig())));
-    command(format!("export PATH={}:\"$PATH\"", quoted(&binaries()?)));
+    command(format_args!("export KUBECONFIG={}", quoted(cluster.kubeconfig())));
+    command(format_args!("export PATH={}:\"$PATH\"", quoted(&binaries()?)));
     if !kubectl {
         line("");
         say("There is no kubectl here. Its plugin works by itself; for the rest, install kubectl.");
     }
     about("Look:");
     if kubectl {
-        command("kubectl get pint -A".to_owned());
+        command("kubectl get pint -A");
     }
-    command(format!("{plugin} status {INTEGRATION} -n {TENANT}"));
-    command(format!("{plugin} status {INTEGRATION} -n {TENANT} --watch"));
+    command(format_args!("{plugin} status {INTEGRATION} -n {TENANT}"));
+    command(format_args!("{plugin} status {INTEGRATION} -n {TENANT} --watch"));
     about("Connect another project yourself (the link is for a browser on this machine):");
-    command(format!("{plugin} connect shop.sandbox -n {TENANT} --create"));
+    command(format_args!("{plugin} connect shop.sandbox -n {TENANT} --create"));
     if kubectl {
         about("Or as a frontend does, over HTTP; open the link of the answer:");
-        command(format!("TOKEN=$(kubectl create token {FRONTEND} -n {TENANT} --audience integration-operator)"));
+        command(format_args!("TOKEN=$(kubectl create token {FRONTEND} -n {TENANT} --audience integration-operator)"));
         let path = format!("v1/tenants/{TENANT}/projects/blog/integrations/sandbox/install");
-        command(format!("curl -H \"Authorization: Bearer $TOKEN\" '{}/{path}?agent_id=you'", operator.url));
+        command(format_args!("curl -H \"Authorization: Bearer $TOKEN\" '{}/{path}?agent_id=you'", operator.url));
     }
-    about("Refresh at once; then revoke, and forget what is held:");
-    command(format!("{plugin} refresh {INTEGRATION} -n {TENANT}"));
-    command(format!("{plugin} disconnect {INTEGRATION} -n {TENANT}"));
+    about("Refresh at once; then disconnect, which revokes what is held and forgets it:");
+    command(format_args!("{plugin} refresh {INTEGRATION} -n {TENANT}"));
+    command(format_args!("{plugin} disconnect {INTEGRATION} -n {TENANT}"));
     about("What the app saw, with hashes for tokens; and the operator's log:");
-    command(format!("curl {}/_sandbox/ledger", sandbox.base_url));
-    command(format!("tail -f {}", quoted(&operator.log)));
+    command(format_args!("curl {}/_sandbox/ledger", sandbox.base_url));
+    command(format_args!("tail -f {}", quoted(&operator.log)));
     line("");
     say("Ctrl-C here stops everything and removes it.");
     Ok(())
@@ -54,7 +55,7 @@ fn about(text: &str) {
     say(text);
 }
 
-fn command(text: String) {
+fn command(text: impl Display) {
     say(format_args!("  {text}"));
 }
 

@@ -66,6 +66,7 @@ impl Operator {
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--metrics-listen", &format!("127.0.0.1:{probes}")])
             .args(["--allow-insecure-provider-hosts", "127.0.0.1"])
+            .args(["--log", "info,integration_operator=debug"])
             // Its flags are environment variables, too, and those of whoever runs the demo are not meant for it.
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))

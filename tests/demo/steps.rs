@@ -10,6 +10,7 @@ use integration_operator::grant::store::grant_name;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
+use reqwest::Method;
 use serde_json::Value;
 
 use crate::browser::{self, Names};
@@ -51,7 +52,7 @@ async fn control_plane(stage: &mut Stage, keep_dir: Option<PathBuf>) -> Result<(
     let client = cluster.client()?;
     let version = client.apiserver_version().await?.git_version;
     let seconds = began.elapsed().as_secs_f64();
-    say(format_args!("Kubernetes {version} from {}, ready after {seconds:.1} s", cluster.origin()));
+    say(format_args!("Kubernetes {version} ({}), ready after {seconds:.1} s", cluster.origin()));
     if !cluster.has(Part::ControllerManager) {
         say("it has no controller manager: namespaces stay when they are deleted, and so does what is owned");
     }
@@ -78,7 +79,9 @@ async fn app(stage: &mut Stage) -> Result<()> {
         ..SandboxOptions::default()
     })?;
     say(format_args!("the sandbox, a strict OAuth 2.0 provider with a small API, listens on {}", sandbox.base_url));
-    say(format_args!("its access tokens live {LIFETIME} s; a refresh token is good once, and used twice it ends all"));
+    say(format_args!(
+        "its access tokens live {LIFETIME} s; a refresh token works once, and a second use ends the grant"
+    ));
     objects::provider(&stage.cluster()?.client()?, &sandbox, &credentials).await?;
     say("applied  Secret sandbox-client, the app's client id and client secret");
     say("applied  ClusterIntegrationProvider sandbox, which describes the app: addresses, scopes, no code");
@@ -98,7 +101,10 @@ async fn operator(stage: &mut Stage) -> Result<()> {
     let http = reqwest::Client::builder().no_proxy().build()?;
     let ready = async || Ok(http.get(format!("{probes}/readyz")).send().await?.status().is_success().then_some(()));
     stage.until("the operator is ready", ready).await?;
-    say(format_args!("runs with its own service account and is ready after {:.1} s", began.elapsed().as_secs_f64()));
+    say(format_args!(
+        "it runs with its own service account, and was ready after {:.1} s",
+        began.elapsed().as_secs_f64()
+    ));
     if url.ends_with(&format!(":{USUAL_PORT}")) {
         say(format_args!("people and apps reach it at {url}"));
     } else {
@@ -110,8 +116,8 @@ async fn operator(stage: &mut Stage) -> Result<()> {
         Ok(is_ready(&status).then(|| status["callbackURL"].as_str().unwrap_or_default().to_owned()))
     };
     let callback = stage.until("the app's description is ready", callback).await?;
-    say(format_args!("it takes the description as sound; the callback to register at the app is"));
-    say(format_args!("{callback}"));
+    say(format_args!("it finds the description of the app sound; the callback to register there is"));
+    say(format_args!("  {callback}"));
     Ok(())
 }
 
@@ -120,15 +126,15 @@ async fn connect(stage: &Stage) -> Result<()> {
     let (operator, sandbox) = (stage.operator()?, stage.sandbox()?);
     let token = stage.cluster()?.service_account_token(TENANT, FRONTEND, &["integration-operator"]).await?;
     let path = format!("/v1/tenants/{TENANT}/projects/web/integrations/sandbox/install");
-    say("the frontend asks for a link, with a token of its service account:");
-    say(format_args!("operator  GET   {path}"));
     let http = reqwest::Client::builder().no_proxy().build()?;
     let request = http.get(format!("{}{path}?agent_id=ada", operator.url)).bearer_auth(token);
     let answer = request.send().await?;
     let status = answer.status();
     let body: Value = answer.json().await?;
     let link = body["oauth_url"].as_str().with_context(|| format!("install answers {status}: {}", body["error"]))?;
-    say("a person opens the link in a browser:");
+    say("The frontend asks for a link on behalf of “ada”, with a token of its service account:");
+    browser::request(browser::OPERATOR, &Method::GET, &path, status, "with a link that is good for 10 minutes");
+    say("A person opens the link in a browser, which keeps cookies and follows where it is sent:");
     browser::connect(link, &Names { operator: &operator.url, app: &sandbox.base_url }).await
 }
 
@@ -141,27 +147,29 @@ async fn look(stage: &mut Stage) -> Result<Workload> {
         Ok(is_ready(&status).then_some(status))
     };
     let status = stage.until("the integration is ready", ready).await?;
-    say(format_args!("ProjectIntegration {INTEGRATION} in namespace {TENANT}, and what its status says:"));
+    say(format_args!("ProjectIntegration {INTEGRATION} in namespace {TENANT}; its conditions:"));
     for condition in status["conditions"].as_array().into_iter().flatten() {
         let word = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
         let (kind, status, reason) = (word("type"), word("status"), word("reason"));
-        say(format_args!("  {kind:<11} {status:<6} {reason:<10} {}", word("message")));
+        say(format_args!("  {kind:<11} {status:<6} {reason:<12} {}", word("message")));
     }
 
     let cluster = stage.cluster()?;
     let kubeconfig = cluster.service_account_kubeconfig(TENANT, WORKLOAD, &[]).await?;
     let workload = Workload::new(&kubeconfig, &stage.sandbox()?.base_url).await?;
     let token = workload.token().await?;
-    say(format_args!("Secret {INTEGRATION}, which a workload mounts:"));
+    say(format_args!("Secret {INTEGRATION} beside it, for workloads to mount:"));
     for (key, value) in &token.data {
         let shown = if key == "access_token" { format!("(token {})", token.fingerprint()) } else { value.clone() };
         say(format_args!("  {key:<14} {shown}"));
     }
     ensure!(!token.data.contains_key("refresh_token"), "the refresh token lies in the tenant's namespace");
-    say(format_args!("The refresh token is not in it: that never leaves the namespace {OPERATOR}."));
+    say(format_args!("  The refresh token is not there: it never leaves the namespace {OPERATOR}."));
     let id = workload.post(&token, "Hello from the demo").await?;
     let count = workload.count(&token).await?;
-    say(format_args!("{WORKLOAD} posts to /api/messages with the token: message {id}; the workspace now has {count}"));
+    say(format_args!("The workload {WORKLOAD} takes the token from there and uses the app's API:"));
+    say(format_args!("  POST sandbox /api/messages\n          → message {id} is posted"));
+    say(format_args!("  GET  sandbox /api/messages\n          → messages in the workspace: {count}"));
     Ok(workload)
 }
 
@@ -178,7 +186,11 @@ async fn refreshes(stage: &mut Stage, workload: &Workload) -> Result<()> {
     let status = integrations.get(INTEGRATION).await?.status.unwrap_or_default();
     let next = status.token.and_then(|token| token.next_refresh_at).unwrap_or_default();
     say(format_args!("{}  generation {}  token {}", clock(Timestamp::now()), generation().await?, token.fingerprint()));
-    say(format_args!("          expires at {}, to be refreshed at {}", moment(token.expires_at()), moment(&next)));
+    say(format_args!(
+        "          it expires at {}; the operator plans to refresh it at {}",
+        moment(token.expires_at()),
+        moment(&next)
+    ));
     for _ in 0..REFRESHES {
         let old = token.fingerprint();
         let renewed = async || {
@@ -189,7 +201,7 @@ async fn refreshes(stage: &mut Stage, workload: &Workload) -> Result<()> {
         let at = clock(Timestamp::now());
         let id = workload.post(&token, "Still here").await?;
         say(format_args!("{at}  generation {}  token {old} became {}", generation().await?, token.fingerprint()));
-        say(format_args!("          expires at {}; the app takes it: message {id}", moment(token.expires_at())));
+        say(format_args!("          it expires at {}; the workload posts with it: {id}", moment(token.expires_at())));
     }
     let ledger = stage.sandbox()?.ledger();
     ensure!(ledger.grants.iter().all(|grant| grant.ended.is_none()), "the app ended the grant");

@@ -41,8 +41,8 @@ pub(crate) fn moment(text: &str) -> String {
     text.parse::<Timestamp>().map_or_else(
         |_| "unknown".to_owned(),
         |at| {
-            let seconds = at.duration_since(Timestamp::now()).as_millis().max(0).div_euclid(1000);
-            format!("{} (in {seconds} s)", clock(at))
+            let seconds = at.duration_since(Timestamp::now()).as_secs_f64().max(0.0);
+            format!("{} (in {seconds:.0} s)", clock(at))
         },
     )
 }
