@@ -67,7 +67,7 @@ const fn met_in(reason: Reason) -> &'static str {
     match reason {
         R::Connected => "`Ready=True`, Event",
         R::Accepted => "`Ready=True` of providers",
-        R::Progressing => "`Stalled=False`",
+        R::NotStalled => "`Stalled=False`",
         R::Granted | R::AccountMismatch => "`Authorized=True`",
         R::AuthorizationRequired
         | R::AuthorizationDenied

@@ -175,7 +175,7 @@ mod tests {
             (&[][..], Pending),
             (&[("Ready", "True", "Connected"), ("Authorized", "True", "Granted")], Active),
             (&[("Ready", "False", "Expired"), ("Authorized", "True", "Granted")], Failing),
-            (&[("Ready", "Unknown", "Progressing"), ("Authorized", "True", "Granted")], Pending),
+            (&[("Ready", "Unknown", "NotStalled"), ("Authorized", "True", "Granted")], Pending),
             (&[("Ready", "False", "x"), ("Authorized", "False", "AuthorizationRequired")], Pending),
             (&[("Ready", "False", "x"), ("Authorized", "False", "AuthorizationDenied")], Pending),
             (&[("Ready", "False", "x"), ("Authorized", "False", "Disconnected")], Disconnected),

@@ -64,7 +64,7 @@ pub(crate) fn advice(integration: &ProjectIntegration) -> Option<String> {
         Reason::StorageFailed => "see the operator's log, and whether the API server answers".to_owned(),
         Reason::Connected
         | Reason::Accepted
-        | Reason::Progressing
+        | Reason::NotStalled
         | Reason::Granted
         | Reason::Refreshed
         | Reason::NeverExpires

@@ -53,7 +53,7 @@ fn held(conditions: &Value) -> ProjectIntegration {
 pub(crate) fn connected() -> ProjectIntegration {
     held(&json!([
         condition("Ready", "True", "Connected", "Connected to Slack"),
-        condition("Stalled", "False", "Progressing", ""),
+        condition("Stalled", "False", "NotStalled", ""),
         condition("Authorized", "True", "Granted", "Slack granted access"),
         condition("TokenFresh", "True", "Refreshed", "The access token is fresh"),
         condition("Healthy", "True", "Verified", "Slack accepts the token"),
