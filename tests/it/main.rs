@@ -14,4 +14,5 @@ mod world;
 
 mod bad_callbacks;
 mod connect;
+mod initiator;
 mod refresh;
