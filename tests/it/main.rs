@@ -12,6 +12,7 @@ mod sandbox;
 mod servers;
 mod world;
 
+mod access;
 mod bad_callbacks;
 mod connect;
 mod initiator;
