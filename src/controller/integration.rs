@@ -443,8 +443,17 @@ impl Run<'_> {
             None => None,
         };
         if published.as_ref() != standing {
-            let marks = Marks { published: Some(published), ..Marks::default() };
-            let held = self.context.grants.mark(view, &marks).await?;
+            let marks = Marks { published: Some(published.clone()), ..Marks::default() };
+            let held = match self.context.grants.mark(view, &marks).await {
+                // The grant was given back meanwhile, and with it all that knew of this Secret.
+                Err(error) if error.is_missing() => {
+                    if let Some(published) = &published {
+                        publish::withdraw(client, &situation.namespace, published).await?;
+                    }
+                    return Err(error.into());
+                }
+                marked => marked?,
+            };
             self.context.wrote(&situation.uid, &held.view);
             situation.grant = Some(held.view);
         }

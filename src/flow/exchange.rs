@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::Flow;
 use crate::api::provider::{Pkce, RevocationEffect};
 use crate::api::{ProjectIntegration, request};
+use crate::controller::publish::withdraw;
 use crate::grant::store::{Held, Marks, grant_name};
 use crate::grant::{Grant, Handled, StoreError, Tokens};
 use crate::oauth::answer::{ErrorClass, TokenAnswer, TokenRefusal};
@@ -28,6 +29,8 @@ use crate::sensitive::Sensitive;
 const STORE_PATIENCE: Duration = Duration::from_mins(5);
 /// Times a code is sent again when it is certain that it did not arrive.
 const SENDS: u32 = 3;
+/// Times a grant is removed again that the controller writes to at the same moment.
+const GIVE_BACKS: u32 = 5;
 
 /// A code did not become a grant.
 #[derive(Debug, thiserror::Error)]
@@ -308,21 +311,43 @@ async fn give_back_tokens(flow: &Flow, usable: &Usable, grant: &Grant) {
     }
 }
 
-/// Revokes and removes a grant whose integration is gone.
+/// Revokes and removes a grant whose integration is gone or not served any more, with what the controller may have
+/// published of it already.
 async fn give_back(flow: &Flow, usable: &Usable, grant: &Grant) {
     let name = grant_name(&grant.integration.namespace, &grant.integration.name);
-    let Ok(Some(held)) = flow.grants.get(&name).await else { return };
-    if held.grant.integration != grant.integration || held.grant.epoch != grant.epoch {
-        return;
-    }
-    let shared = flow.grants.has_siblings(&held.view).await.unwrap_or(true);
-    if !shared || grant.binding.revocation_effect == RevocationEffect::Token {
-        let revoked = revoke(&flow.outbound, &held.grant, Some(&usable.credentials)).await;
-        if let Err(error) = revoked {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a grant without integration was not revoked");
+    let mut revoked = false;
+    for _ in 0..GIVE_BACKS {
+        let Ok(Some(held)) = flow.grants.get(&name).await else { return };
+        if held.grant.integration != grant.integration || held.grant.epoch != grant.epoch {
+            return;
+        }
+        if !revoked {
+            revoke_unshared(flow, usable, &held).await;
+            revoked = true;
+        }
+        if let Some(published) = &held.view.published
+            && let Err(error) = withdraw(&flow.client, &grant.integration.namespace, published).await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a published Secret was not removed");
+        }
+        match flow.grants.delete(&held.view).await {
+            Ok(()) => return,
+            // The controller has written what it published: that goes too.
+            Err(error) if error.is_conflict() => {}
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a grant without integration was not removed");
+                return;
+            }
         }
     }
-    if let Err(error) = flow.grants.delete(&held.view).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "a grant without integration was not removed");
+}
+
+async fn revoke_unshared(flow: &Flow, usable: &Usable, held: &Held) {
+    let shared = flow.grants.has_siblings(&held.view).await.unwrap_or(true);
+    if shared && held.grant.binding.revocation_effect != RevocationEffect::Token {
+        return;
+    }
+    if let Err(error) = revoke(&flow.outbound, &held.grant, Some(&usable.credentials)).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "a grant without integration was not revoked");
     }
 }

@@ -12,9 +12,11 @@ mod sandbox;
 mod servers;
 mod world;
 
+mod access;
 mod bad_callbacks;
 mod connect;
 mod emulators;
+mod initiator;
 mod leaving;
 mod plugin;
 mod process;
