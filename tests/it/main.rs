@@ -14,4 +14,5 @@ mod world;
 
 mod connect;
 mod emulators;
+mod objects;
 mod refresh;
