@@ -18,7 +18,7 @@ use super::requests::{self, Requests};
 use super::situation::Situation;
 use super::status::{self, Facts};
 use super::{connect, health};
-use crate::api::{ProjectIntegration, Reason, request};
+use crate::api::{ProjectIntegration, ProjectIntegrationSpec, Reason, request};
 use crate::causes::chain;
 use crate::finalizer::{self, FinalizerError};
 use crate::flow::attempts::AttemptError;
@@ -77,10 +77,7 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
         Err(broken) => return unreadable(&context, broken).await,
     };
     if integration.metadata.deletion_timestamp.is_some() {
-        return Ok(match finalize::finalize(&context, integration).await? {
-            finalize::Progress::Done => Action::await_change(),
-            finalize::Progress::Wait(pause) => Action::requeue(pause),
-        });
+        return finalized(&context, integration).await;
     }
     let mut situation = Situation::gather(&context, integration).await;
     let mut run = Run { context: &context, held: None, handled: vec![], again: None, step: Step::Wait(None) };
@@ -107,6 +104,13 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
         run.prove(&situation, &asked).await;
     }
     run.finish(situation, connecting, &mirrored).await
+}
+
+async fn finalized(context: &Context, integration: &ProjectIntegration) -> Result<Action, ReconcileError> {
+    Ok(match finalize::finalize(context, integration).await? {
+        finalize::Progress::Done => Action::await_change(),
+        finalize::Progress::Wait(pause) => Action::requeue(pause),
+    })
 }
 
 /// A link that was asked for: how it stands.
@@ -555,6 +559,12 @@ async fn unreadable(
     let namespace = broken.metadata.namespace.clone().unwrap_or_default();
     let name = broken.metadata.name.clone().unwrap_or_default();
     tracing::warn!(namespace, name, error = broken.error, "an integration cannot be read");
+    if broken.metadata.deletion_timestamp.is_some() {
+        // The way out asks nothing of the spec.
+        let metadata = broken.metadata.clone();
+        let integration = ProjectIntegration { metadata, spec: ProjectIntegrationSpec::default(), status: None };
+        return finalized(context, &integration).await;
+    }
     let generation = broken.metadata.generation.unwrap_or_default();
     let message = format!("This object cannot be read: {}", crate::oauth::answer::printable(&broken.error, 256));
     let observed = [

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt as _, Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
@@ -160,7 +160,7 @@ fn integrations(
     (store, running.boxed())
 }
 
-/// Changes of providers' descriptions; their status wakes nobody.
+/// Changes of providers' descriptions, and their end; their status wakes nobody.
 fn provider_changes<K>(api: Api<K>) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
@@ -168,6 +168,14 @@ where
     watcher(api, watcher::Config::default())
         .default_backoff()
         .modify(strip)
+        .map_ok(|event| match event {
+            // One that is gone has the generation it had; without any, the filter lets it pass.
+            watcher::Event::Delete(mut object) => {
+                object.meta_mut().generation = None;
+                watcher::Event::Delete(object)
+            }
+            other => other,
+        })
         .touched_objects()
         .predicate_filter(predicates::generation, PredicateConfig::default())
 }

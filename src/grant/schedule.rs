@@ -4,6 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::record::Summary;
 
+/// The shortest time between refreshes that keep a refresh token alive.
+const SHORTEST: SignedDuration = SignedDuration::from_secs(1);
+/// The longest: beyond it, arithmetic with times would leave the calendar.
+const LONGEST: SignedDuration = SignedDuration::from_hours(100 * 365 * 24);
+
 /// What the spec and the provider say about when to refresh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
@@ -30,8 +35,9 @@ pub fn refresh_at(summary: &Summary, timing: Timing) -> Option<Timestamp> {
         (expires_at - before - jitter).max(summary.obtained_at)
     });
     let by_idleness = timing.every.map(|every| {
+        let every = every.clamp(SHORTEST, LONGEST);
         let jitter = every.mul_f64(spread(summary) / 20.0);
-        summary.obtained_at + every - jitter
+        summary.obtained_at.saturating_add(every - jitter).unwrap_or(Timestamp::MAX)
     });
     match (by_expiry, by_idleness) {
         (Some(expiry), Some(idleness)) => Some(expiry.min(idleness)),
@@ -97,6 +103,13 @@ mod tests {
         let timing = Timing { before: None, every: Some(SignedDuration::from_secs(1_000)) };
         let due = refresh_at(&summary(0, None), timing).unwrap();
         assert!(due <= at(1_000) && due >= at(950), "{due}");
+    }
+
+    #[test]
+    fn absurd_idleness_is_bounded() {
+        let due = |every| refresh_at(&summary(0, None), Timing { before: None, every: Some(every) }).unwrap();
+        assert!(due(SignedDuration::MAX) > at(90 * 365 * 86_400));
+        assert!(due(SignedDuration::ZERO) > at(0));
     }
 
     #[test]

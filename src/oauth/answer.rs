@@ -115,7 +115,7 @@ fn canonical_type(kind: &str) -> String {
     if kind.eq_ignore_ascii_case("bearer") { "Bearer".to_owned() } else { kind.to_owned() }
 }
 
-/// Seconds as a number or as a string; nothing that is not positive, and no more than ten years.
+/// Seconds as a number or as a string; nothing that is not positive, at least one and no more than ten years.
 fn lifetime(value: &Value) -> Option<SignedDuration> {
     let seconds = match value {
         Value::Number(number) => number.as_f64()?,
@@ -125,7 +125,9 @@ fn lifetime(value: &Value) -> Option<SignedDuration> {
     if !seconds.is_finite() || seconds <= 0.0 {
         return None;
     }
-    Some(SignedDuration::try_from_secs_f64(seconds.min(MAX_LIFETIME.as_secs_f64())).unwrap_or(MAX_LIFETIME))
+    // A fraction of a second would have us refresh as fast as we can.
+    let seconds = seconds.clamp(1.0, MAX_LIFETIME.as_secs_f64());
+    Some(SignedDuration::try_from_secs_f64(seconds).unwrap_or(MAX_LIFETIME))
 }
 
 /// Scopes come separated by spaces (RFC 6749 §3.3), by commas, or as a list.
@@ -209,6 +211,7 @@ mod tests {
     fn lifetimes_as_servers_send_them() {
         assert_eq!(lifetime_of(json!(3600)), Some(3600));
         assert_eq!(lifetime_of(json!("3600")), Some(3600));
+        assert_eq!(lifetime_of(json!(0.001)), Some(1));
         assert_eq!(lifetime_of(json!(1e99)), Some(MAX_LIFETIME.as_secs()));
         for nonsense in [json!(0), json!(-1), json!(null), json!("soon"), json!([]), json!(true)] {
             assert_eq!(lifetime_of(nonsense.clone()), None, "{nonsense}");

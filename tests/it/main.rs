@@ -18,6 +18,7 @@ mod connect;
 mod emulators;
 mod initiator;
 mod leaving;
+mod objects;
 mod plugin;
 mod process;
 mod refresh;
