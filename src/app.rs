@@ -16,7 +16,7 @@ use crate::config::{Egress, Run};
 use crate::controller::context::Context;
 use crate::controller::events::Events;
 use crate::controller::memory::Memories;
-use crate::controller::streams::{Place, own_caches, run as run_controllers};
+use crate::controller::streams::{own_caches, run as run_controllers};
 use crate::flow::Flow;
 use crate::flow::attempts::AttemptStore;
 use crate::flow::signing_key::{self, KeyError};
@@ -31,6 +31,7 @@ use crate::server::limits::LimitOptions;
 use crate::server::probes::Readiness;
 use crate::server::{self, ServerOptions, ServerState};
 use crate::tenancy::Tenants;
+use crate::watching::Place;
 
 /// Provider calls that may be under way at once.
 const LANES: usize = 128;

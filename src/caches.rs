@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{ClusterIntegrationProvider, IntegrationProvider};
-use crate::controller::streams::{Place, strip};
 use crate::provider::registry::{ClusterProviders, TenantProviders};
 use crate::tenancy::NamespaceMeta;
+use crate::watching::{Place, strip};
 
 /// The caches.
 #[derive(Clone)]
@@ -77,7 +77,7 @@ where
             .take_until(stop.cancelled_owned())
             .for_each(|event| async {
                 if let Err(error) = event {
-                    tracing::warn!(kind = %K::kind(&()), error = crate::controller::refresh::chain(&error), "watching");
+                    tracing::warn!(kind = %K::kind(&()), error = crate::causes::chain(&error), "watching");
                 }
             })
             .await;

@@ -1,17 +1,21 @@
 //! `cleanup`: before an uninstall, takes the finalizers off every integration, so that no namespace is stuck later.
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 
+use crate::api::ClusterIntegrationProvider;
 use crate::api::{FINALIZER, ProjectIntegration};
 use crate::app::{StartError, client, outbound};
+use crate::causes::chain;
 use crate::config::Cleanup;
-use crate::controller::refresh::chain;
-use crate::grant::GrantStore;
 use crate::grant::store::grant_name;
+use crate::grant::{Binding, ClientCredentials, GrantStore};
 use crate::oauth::revoke::revoke;
+use crate::provider::catalogue::with_preset;
+use crate::sensitive::Sensitive;
 
 /// The cleanup could not be brought to its end.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +35,6 @@ pub enum CleanupError {
 }
 
 /// Takes the finalizers off; with `--revoke` asks each provider to revoke first, and tells where that failed.
-///
-/// Only grants that hold their client's credentials themselves, or need none, can be revoked here: the operator is not
-/// running any more, and its providers may be gone.
 pub async fn cleanup(options: Cleanup) -> Result<(), CleanupError> {
     let client = client().await?;
     let outbound = outbound(&options.egress)?;
@@ -46,7 +47,8 @@ pub async fn cleanup(options: Cleanup) -> Result<(), CleanupError> {
         if options.revoke
             && let Ok(Some(held)) = grants.get(&grant_name(&namespace, &name)).await
         {
-            match revoke(&outbound, &held.grant, None).await {
+            let credentials = credentials(&client, &options.namespace, &held.grant.binding).await;
+            match revoke(&outbound, &held.grant, credentials.as_ref()).await {
                 Ok(()) => tracing::info!(namespace, name, "revoked"),
                 Err(error) => tracing::warn!(namespace, name, error = chain(&error), "not revoked"),
             }
@@ -67,4 +69,19 @@ pub async fn cleanup(options: Cleanup) -> Result<(), CleanupError> {
         }
     }
     Ok(())
+}
+
+/// The credentials of the client that a grant was made to, where its cluster provider still has them.
+async fn credentials(client: &kube::Client, namespace: &str, binding: &Binding) -> Option<ClientCredentials> {
+    if binding.client.is_some() {
+        return None;
+    }
+    let providers: Api<ClusterIntegrationProvider> = Api::all(client.clone());
+    let provider = providers.get(&binding.provider.name).await.ok()?;
+    let reference = with_preset(&provider.spec.description).ok()?.client_credentials_ref?;
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let data = secrets.get(&reference.name).await.ok()?.data?;
+    let text = |key: &str| Some(std::str::from_utf8(&data.get(key)?.0).ok()?.trim().to_owned());
+    let client_id = text("client_id").filter(|client_id| *client_id == binding.client_id)?;
+    Some(ClientCredentials { client_id, client_secret: text("client_secret").map(Sensitive::new) })
 }

@@ -49,7 +49,7 @@ pub struct Cleanup {
 /// Options of `run`.
 #[derive(Clone, Debug, Args)]
 pub struct Run {
-    /// Address under which people and apps reach this operator, such as <https://connect.example.com>.
+    /// Address under which people and apps reach this operator: https, or http on loopback.
     #[arg(long, env = "PUBLIC_URL", value_parser = public_url, help_heading = "Addresses")]
     pub public_url: Url,
     /// Frontend that a browser returns to after connecting; may be given several times, the first is the default.
@@ -73,7 +73,16 @@ pub struct Run {
     #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',', help_heading = "Cluster")]
     pub watch_namespaces: Vec<String>,
     /// Reconcile only while holding a Lease; needed with more than one replica.
-    #[arg(long, env = "LEADER_ELECT", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Cluster")]
+    #[arg(
+        long,
+        env = "LEADER_ELECT",
+        default_value_t = true,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set,
+        help_heading = "Cluster"
+    )]
     pub leader_elect: bool,
     /// This replica's identity: the uid of its Pod, so that a restart in place takes the Lease up at once.
     /// A random one when empty.

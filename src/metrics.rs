@@ -34,6 +34,7 @@ struct Inner {
     integrations: Family<Reasoned, Gauge>,
     soonest_expiry: Gauge,
     leader: Gauge,
+    orphans: Gauge,
     callbacks: Family<Callback, Counter>,
     requests: Family<Request, Counter>,
 }
@@ -79,7 +80,7 @@ impl Metrics {
         let lateness = Histogram::new(exponential_buckets(0.01, 2.0, 16));
         let token_requests = Family::new_with_constructor(token_request_buckets as fn() -> Histogram);
         let (reconcile_errors, integrations) = (Family::default(), Family::default());
-        let (soonest_expiry, leader) = (Gauge::default(), Gauge::default());
+        let (soonest_expiry, leader, orphans) = (Gauge::default(), Gauge::default(), Gauge::default());
         let (refreshes, callbacks, requests) = (Family::default(), Family::default(), Family::default());
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register("refreshes", "Refreshes by provider and outcome", Family::clone(&refreshes));
@@ -100,6 +101,7 @@ impl Metrics {
             "When the first access token expires (Unix time); 0 when none does",
             soonest_expiry.clone(),
         );
+        registry.register("orphaned_grants", "Grants whose integration is gone", orphans.clone());
         registry.register("leader", "1 while this replica reconciles", leader.clone());
         registry.register("callbacks", "Callbacks by ending", Family::clone(&callbacks));
         registry.register("http_requests", "Requests by method, route and status", Family::clone(&requests));
@@ -113,6 +115,7 @@ impl Metrics {
                 integrations,
                 soonest_expiry,
                 leader,
+                orphans,
                 callbacks,
                 requests,
             }),
@@ -143,6 +146,11 @@ impl Metrics {
     /// Whether this replica reconciles.
     pub fn leads(&self, leads: bool) {
         self.inner.leader.set(i64::from(leads));
+    }
+
+    /// So many grants have no integration any more.
+    pub fn orphans(&self, count: i64) {
+        self.inner.orphans.set(count);
     }
 
     /// Integrations by the reason of their `Ready` condition, and the first expiry among them (Unix time).

@@ -8,10 +8,10 @@ use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams};
 
 use super::context::Context;
 use super::publish::{MANAGER, owner};
-use super::refresh::chain;
 use super::situation::Situation;
 use crate::api::project_integration::AuthorizationStatus;
 use crate::api::request::REQUESTED_BY;
+use crate::causes::chain;
 use crate::digest::short_hash;
 use crate::flow::attempts::{DENIED_ANNOTATION, OWNER_ANNOTATION};
 use crate::flow::begin::{BeginError, Initiator};

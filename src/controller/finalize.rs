@@ -8,9 +8,9 @@ use kube::ResourceExt as _;
 
 use super::context::Context;
 use super::publish::{PublishError, withdraw};
-use super::refresh::chain;
 use crate::api::provider::RevocationEffect;
 use crate::api::{FINALIZER, ProjectIntegration, ProviderKind, Reason};
+use crate::causes::chain;
 use crate::finalizer::{self, FinalizerError};
 use crate::flow::attempts::AttemptError;
 use crate::grant::plan::CLOCK_SKEW;

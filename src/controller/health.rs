@@ -4,10 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::context::Context;
 use super::memory::{self, Health, Verdict};
-use super::refresh::{access_token, chain};
+use super::refresh::access_token;
 use super::settings::Settings;
 use super::situation::Situation;
 use crate::api::Reason;
+use crate::causes::chain;
+use crate::grant::GrantView;
 use crate::lanes::Lane;
 use crate::oauth::identity::{self, IdentityEndpoint};
 use crate::provider::registry::Usable;
@@ -24,8 +26,21 @@ pub fn next_check(situation: &Situation<'_>, health: &Health, requested: bool) -
         return Some(Timestamp::UNIX_EPOCH);
     }
     let interval = SignedDuration::try_from(settings.check_interval).unwrap_or(SignedDuration::from_mins(10));
-    let due = health.checked_at.map_or(Timestamp::UNIX_EPOCH, |at| at.saturating_add(interval).unwrap_or(at));
+    // What was found of a token that is no longer held says nothing of the one that is.
+    let outdated = health.token.is_some_and(|token| token != held(grant)) && !is_well(health)
+        || health.token.is_some_and(|(epoch, _)| epoch != grant.summary.epoch);
+    let checked_at = health.checked_at.filter(|_| !outdated);
+    let due = checked_at.map_or(Timestamp::UNIX_EPOCH, |at| at.saturating_add(interval).unwrap_or(at));
     Some(health.not_before.map_or(due, |earliest| due.max(earliest)))
+}
+
+/// The token that a grant holds: epoch and generation.
+fn held(grant: &GrantView) -> (u64, u64) {
+    (grant.summary.epoch, grant.summary.generation)
+}
+
+fn is_well(health: &Health) -> bool {
+    health.failures == 0 && health.verdict.as_ref().is_some_and(|verdict| verdict.healthy == Some(true))
 }
 
 /// Makes a check and remembers what came of it.
@@ -59,7 +74,10 @@ pub async fn check(context: &Context, situation: &Situation<'_>) {
     let word = judge(&verdict, usable, endpoint);
     let now = Timestamp::now();
     context.memories.update(&situation.uid, |memory| {
-        memory.health = after(&memory.health, settings, word, &verdict, now);
+        // Failures in a row are those of one authorization.
+        let another = memory.health.token.is_some_and(|(epoch, _)| epoch != grant.summary.epoch);
+        let before = if another { Health::default() } else { memory.health.clone() };
+        memory.health = Health { token: Some(held(grant)), ..after(&before, settings, word, &verdict, now) };
     });
 }
 
@@ -109,6 +127,7 @@ fn after(before: &Health, settings: &Settings, word: Verdict, verdict: &identity
     };
     let limited = word.healthy.is_none();
     Health {
+        token: before.token,
         checked_at: if failed && !counts { None } else { Some(now) },
         failures,
         last_failed_at: if failed { Some(now) } else { before.last_failed_at },

@@ -19,6 +19,7 @@ use super::situation::Situation;
 use super::status::{self, Facts};
 use super::{connect, health};
 use crate::api::{ProjectIntegration, Reason, request};
+use crate::causes::chain;
 use crate::finalizer::{self, FinalizerError};
 use crate::flow::attempts::AttemptError;
 use crate::grant::plan::{self, Asker, Moment, Step};
@@ -298,7 +299,7 @@ impl Run<'_> {
             Ok(false) => self.lost(&held, intent).await?,
             Err(error) => Outcome::Failed(Failure {
                 reason: Reason::RefreshAmbiguous,
-                cause: format!("the answer to a refresh was lost, and {}", refresh::chain(&error)),
+                cause: format!("the answer to a refresh was lost, and {}", chain(&error)),
                 retry_after: None,
             }),
         })
@@ -572,7 +573,7 @@ async fn unreadable(
 /// What to do after a reconcile that failed: again, with a pause that chance spreads.
 pub fn error_policy(object: &Arc<Watched>, error: &ReconcileError, context: &Arc<Context>) -> Action {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    tracing::warn!(namespace, name, error = refresh::chain(error), "a reconcile is made again");
+    tracing::warn!(namespace, name, error = chain(error), "a reconcile is made again");
     context.metrics.reconcile_error(error.reason());
     Action::requeue(Duration::from_millis(500) + Duration::from_secs(5).mul_f64(memory::chance()))
 }

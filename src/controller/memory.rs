@@ -49,6 +49,8 @@ pub struct Trouble {
 /// What the health checks found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
+    /// The token that was checked last: epoch and generation of the grant.
+    pub token: Option<(u64, u64)>,
     /// When the last check was made.
     pub checked_at: Option<Timestamp>,
     /// Failures in a row.

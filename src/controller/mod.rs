@@ -11,6 +11,7 @@ pub mod finalize;
 pub mod health;
 pub mod integration;
 pub mod memory;
+pub mod orphans;
 pub mod provider;
 pub mod publish;
 pub mod refresh;

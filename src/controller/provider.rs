@@ -19,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Watched};
 use super::publish::MANAGER;
-use super::refresh::chain;
-use super::streams::{Place, strip};
 use crate::api::condition::{ConditionType, Observed, merge};
 use crate::api::provider::ProviderStatus;
 use crate::api::{ClusterIntegrationProvider, GROUP, IntegrationProvider, ProviderKind, ProviderSpec, Reason};
+use crate::causes::chain;
 use crate::provider::registry::LookupError;
+use crate::watching::{Place, strip};
 
 /// How often users are counted and credentials looked at.
 const COUNT_EVERY: Duration = Duration::from_mins(1);

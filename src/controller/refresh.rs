@@ -11,6 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::context::Context;
 use crate::api::Reason;
 use crate::api::provider::RevocationEffect;
+use crate::causes::chain;
 use crate::grant::plan::{REQUEST_TIMEOUT, SEND_WINDOW};
 use crate::grant::store::{Held, Marks};
 use crate::grant::{Grant, GrantView, Handled, Intent, Refusal, StoreError, Tokens};
@@ -335,19 +336,4 @@ pub fn remember_token(context: &Context, uid: &str, grant: &Grant) {
 fn monotonic() -> SignedDuration {
     let time = clock_gettime(ClockId::Boottime);
     SignedDuration::new(time.tv_sec, i32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-/// An error with its causes, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -10,13 +10,13 @@ use serde_json::json;
 use super::context::Context;
 use super::memory::Memory;
 use super::publish::MANAGER;
-use super::refresh::chain;
 use super::situation::Situation;
 use crate::api::condition::{ConditionType, Observed, merge};
 use crate::api::project_integration::{
     AuthorizationStatus, HealthStatus, Installation, ProjectIntegrationStatus, TokenStatus,
 };
 use crate::api::{ProjectIntegration, Reason};
+use crate::causes::chain;
 use crate::grant::plan::Step;
 use crate::grant::{Grant, GrantView};
 

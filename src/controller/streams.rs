@@ -16,50 +16,12 @@ use kube::{Resource, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, SecretMeta, Watched};
-use super::{integration, provider};
+use super::{integration, orphans, provider};
 use crate::api::{ClusterIntegrationProvider, IntegrationProvider, ProviderKind};
 use crate::flow::attempts::{ATTEMPT, OWNER_ANNOTATION};
 use crate::grant::GrantView;
 use crate::grant::store::{GRANT, KIND_LABEL};
-
-/// One place in which integrations and tenants' providers are watched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The whole cluster.
-    Cluster,
-    /// One namespace.
-    Namespace(String),
-}
-
-impl Place {
-    /// The places that `--watch-namespaces` names; the whole cluster when it names none.
-    pub fn all(namespaces: &[String]) -> Vec<Self> {
-        if namespaces.is_empty() {
-            return vec![Self::Cluster];
-        }
-        namespaces.iter().cloned().map(Self::Namespace).collect()
-    }
-
-    /// A handle for this place.
-    pub fn api<K>(&self, client: &kube::Client) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
-    {
-        match self {
-            Self::Cluster => Api::all(client.clone()),
-            Self::Namespace(name) => Api::namespaced(client.clone(), name),
-        }
-    }
-}
-
-/// Drops what nobody here reads: it is most of an object's size.
-pub fn strip<K: Resource>(object: &mut K) {
-    let metadata = object.meta_mut();
-    metadata.managed_fields = None;
-    if let Some(annotations) = &mut metadata.annotations {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    }
-}
+use crate::watching::{Place, strip};
 
 /// Watches Secrets of one kind in the operator's namespace by their metadata.
 pub fn own_secrets(
@@ -112,7 +74,8 @@ pub async fn run(context: Arc<Context>, places: &[Place], own: OwnSecrets, stop:
         }
         let providers = provider::run(&context, places, &stores, &stop);
         let census = census(&context, &stores, &stop);
-        tokio::join!(futures::future::join_all(controllers), providers, census);
+        let orphans = orphans::run(&context, places, &stop);
+        tokio::join!(futures::future::join_all(controllers), providers, census, orphans);
     };
     tokio::join!(ring(own, bells, stop.clone()), work);
 }

@@ -14,7 +14,7 @@ use crate::api::provider::{Pkce, RevocationEffect};
 use crate::api::{ProjectIntegration, request};
 use crate::grant::store::{Held, Marks, grant_name};
 use crate::grant::{Grant, Handled, StoreError, Tokens};
-use crate::oauth::answer::{TokenAnswer, TokenRefusal};
+use crate::oauth::answer::{ErrorClass, TokenAnswer, TokenRefusal};
 use crate::oauth::attempt::Attempt;
 use crate::oauth::authorize::first_grant;
 use crate::oauth::identity::{Verdict, verify};
@@ -116,7 +116,7 @@ async fn tokens_for(
         match outcome {
             TokenOutcome::Tokens(answer) => return Ok(*answer),
             TokenOutcome::Refused { refusal, .. } => {
-                if refusal.code == "invalid_client" {
+                if refusal.class == ErrorClass::Configuration {
                     flow.registry.forget_credentials(&usable.provider);
                 }
                 return Err(ExchangeError::Token(refusal));
@@ -284,6 +284,7 @@ async fn replace(
         // The published Secret of another life is not ours to write to.
         published: (!same_life).then_some(None),
         handled: Some(handled),
+        orphaned: Some(None),
     };
     flow.grants.replace(&held.view, &grant, &marks).await?;
     // The tokens before: revoked only where that cannot end the new grant or a sibling's.

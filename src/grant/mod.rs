@@ -169,6 +169,7 @@ pub(crate) mod tests_support {
             handled: Handled::default(),
             refused: None,
             mismatch: None,
+            orphaned: None,
         }
     }
 }

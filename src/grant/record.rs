@@ -24,6 +24,9 @@ pub const REFUSED: &str = "integrations.tms.dev/refused";
 /// Annotation with the time at which another account was offered and not accepted.
 pub const MISMATCH: &str = "integrations.tms.dev/account-mismatch-at";
 
+/// Annotation with the time at which the grant's integration was found to be gone.
+pub const ORPHANED: &str = "integrations.tms.dev/orphaned-at";
+
 /// A grant without its secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -128,6 +131,8 @@ pub struct GrantView {
     pub refused: Option<Refusal>,
     /// When another account was offered and not accepted.
     pub mismatch: Option<Timestamp>,
+    /// When its integration was found to be gone.
+    pub orphaned: Option<Timestamp>,
 }
 
 /// A grant Secret whose annotations cannot be read.
@@ -169,6 +174,7 @@ impl GrantView {
             handled: annotation(metadata, &name, HANDLED)?.unwrap_or_default(),
             refused: annotation(metadata, &name, REFUSED)?,
             mismatch: annotation(metadata, &name, MISMATCH)?,
+            orphaned: annotation(metadata, &name, ORPHANED)?,
             name,
         })
     }

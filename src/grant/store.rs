@@ -14,7 +14,7 @@ use kube::core::PartialObjectMeta;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::record::{HANDLED, INTENT, MISMATCH, PUBLISHED, REFUSED, SUMMARY, ViewError};
+use super::record::{HANDLED, INTENT, MISMATCH, ORPHANED, PUBLISHED, REFUSED, SUMMARY, ViewError};
 use super::{Grant, GrantView, Handled, Intent, Published, Refusal};
 use crate::digest::short_hash;
 
@@ -123,32 +123,37 @@ pub struct Marks {
     pub refused: Option<Option<Refusal>>,
     /// When another account was offered.
     pub mismatch: Option<Option<jiff::Timestamp>>,
+    /// When the integration was found to be gone.
+    pub orphaned: Option<Option<jiff::Timestamp>>,
 }
 
 impl Marks {
+    /// As a merge patch wants them: `null` removes.
     fn annotations(&self, grant: &str) -> Result<BTreeMap<&'static str, Value>, StoreError> {
-        fn mark<T: Serialize>(value: &T) -> Result<Value, serde_json::Error> {
-            serde_json::to_string(value).map(Value::String)
-        }
-        let codec = |source| StoreError::Codec { grant: grant.to_owned(), source };
         let mut annotations = BTreeMap::new();
-        if let Some(intent) = &self.intent {
-            annotations.insert(INTENT, intent.as_ref().map_or(Ok(Value::Null), mark).map_err(codec)?);
-        }
-        if let Some(published) = &self.published {
-            annotations.insert(PUBLISHED, published.as_ref().map_or(Ok(Value::Null), mark).map_err(codec)?);
-        }
-        if let Some(handled) = &self.handled {
-            annotations.insert(HANDLED, mark(handled).map_err(codec)?);
-        }
-        if let Some(refused) = &self.refused {
-            annotations.insert(REFUSED, refused.as_ref().map_or(Ok(Value::Null), mark).map_err(codec)?);
-        }
-        if let Some(mismatch) = &self.mismatch {
-            annotations.insert(MISMATCH, mismatch.as_ref().map_or(Ok(Value::Null), mark).map_err(codec)?);
-        }
+        let mut mark = |key, value: Option<Result<Value, serde_json::Error>>| {
+            if let Some(value) = value {
+                let value = value.map_err(|source| StoreError::Codec { grant: grant.to_owned(), source })?;
+                annotations.insert(key, value);
+            }
+            Ok::<_, StoreError>(())
+        };
+        mark(INTENT, self.intent.as_ref().map(|value| optional(value.as_ref())))?;
+        mark(PUBLISHED, self.published.as_ref().map(|value| optional(value.as_ref())))?;
+        mark(HANDLED, self.handled.as_ref().map(text))?;
+        mark(REFUSED, self.refused.as_ref().map(|value| optional(value.as_ref())))?;
+        mark(MISMATCH, self.mismatch.as_ref().map(|value| optional(value.as_ref())))?;
+        mark(ORPHANED, self.orphaned.as_ref().map(|value| optional(value.as_ref())))?;
         Ok(annotations)
     }
+}
+
+fn text<T: Serialize>(value: &T) -> Result<Value, serde_json::Error> {
+    serde_json::to_string(value).map(Value::String)
+}
+
+fn optional<T: Serialize>(value: Option<&T>) -> Result<Value, serde_json::Error> {
+    value.map_or(Ok(Value::Null), text)
 }
 
 impl GrantStore {

@@ -12,6 +12,11 @@ mod sandbox;
 mod servers;
 mod world;
 
+mod bad_callbacks;
 mod connect;
+mod emulators;
+mod leaving;
+mod plugin;
 mod process;
 mod refresh;
+mod tenants;

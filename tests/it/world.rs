@@ -49,6 +49,8 @@ pub struct Flags {
     pub arguments: Vec<String>,
     /// Which of several processes: each has ports and an identity of its own.
     pub index: u16,
+    /// No frontend: the operator shows its own pages.
+    pub own_pages: bool,
 }
 
 impl World {
@@ -99,11 +101,7 @@ impl World {
             } else {
                 vec!["--log", "info,integration_operator=debug"]
             })
-            .args(if flags.arguments.iter().any(|flag| flag.starts_with("--frontend-url")) {
-                vec![]
-            } else {
-                vec!["--frontend-url", FRONTEND]
-            })
+            .args(if flags.own_pages { vec![] } else { vec!["--frontend-url", FRONTEND] })
             .args(&flags.arguments)
             .env_clear()
             .env("KUBECONFIG", &self.kubeconfig)

@@ -1,0 +1,51 @@
+//! What all watches have in common: where they look, and what they drop of each object.
+
+use kube::Resource;
+use kube::api::Api;
+
+/// One place in which integrations and tenants' providers are watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The whole cluster.
+    Cluster,
+    /// One namespace.
+    Namespace(String),
+}
+
+impl Place {
+    /// The places that `--watch-namespaces` names; the whole cluster when it names none.
+    pub fn all(namespaces: &[String]) -> Vec<Self> {
+        if namespaces.is_empty() {
+            return vec![Self::Cluster];
+        }
+        namespaces.iter().cloned().map(Self::Namespace).collect()
+    }
+
+    /// Whether a namespace belongs to this place.
+    pub fn holds(&self, namespace: &str) -> bool {
+        match self {
+            Self::Cluster => true,
+            Self::Namespace(name) => name == namespace,
+        }
+    }
+
+    /// A handle for this place.
+    pub fn api<K>(&self, client: &kube::Client) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    {
+        match self {
+            Self::Cluster => Api::all(client.clone()),
+            Self::Namespace(name) => Api::namespaced(client.clone(), name),
+        }
+    }
+}
+
+/// Drops what nobody here reads: it is most of an object's size.
+pub fn strip<K: Resource>(object: &mut K) {
+    let metadata = object.meta_mut();
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
