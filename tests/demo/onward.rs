@@ -54,7 +54,7 @@ fn about(text: &str) {
     say(text);
 }
 
-fn command(text: String) {
+fn command(text: impl std::fmt::Display) {
     say(format_args!("  {text}"));
 }
 
