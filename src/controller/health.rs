@@ -11,7 +11,8 @@ use crate::api::Reason;
 use crate::causes::chain;
 use crate::grant::GrantView;
 use crate::lanes::Lane;
-use crate::oauth::identity::{self, IdentityEndpoint};
+use crate::oauth::identity;
+use crate::provider::endpoints::IdentityEndpoint;
 use crate::provider::registry::Usable;
 
 /// When the next check is due; `None` where there is nothing to check with or nothing to check.

@@ -5,29 +5,15 @@ use std::time::Duration;
 
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method};
-use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::Value;
-use url::Url;
 
 use super::bearer;
 use crate::api::provider::IdentityMethod;
-use crate::provider::expression::{Expression, Variables};
+use crate::provider::endpoints::IdentityEndpoint;
+use crate::provider::expression::Variables;
 use crate::provider::outbound::{Outbound, OutboundRequest, SendError, retry_after};
 use crate::sensitive::Sensitive;
-
-/// The call, with its address rendered.
-#[derive(Clone, Debug)]
-pub struct IdentityEndpoint {
-    /// Method.
-    pub method: IdentityMethod,
-    /// Address.
-    pub url: Url,
-    /// When a 2xx answer is a yes.
-    pub success: Option<Arc<Expression>>,
-    /// Private networks it may lie in.
-    pub private_networks: Arc<[IpNet]>,
-}
 
 /// What the provider made of the credential.
 #[derive(Debug)]

@@ -6,35 +6,20 @@ use std::time::Duration;
 
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method};
-use ipnet::IpNet;
 use jiff::Timestamp;
 use url::Url;
 
 use super::answer::{self, Answer, ErrorClass, TokenAnswer, TokenRefusal};
 use super::{authenticate_client, encode_body};
-use crate::api::provider::{ClientAuthentication, ErrorWords, RequestFormat};
+use crate::api::provider::ErrorWords;
 use crate::grant::ClientCredentials;
+use crate::provider::endpoints::TokenEndpoint;
 use crate::provider::gate::Admission;
 use crate::provider::outbound::{Outbound, OutboundRequest, SendError, retry_after};
 use crate::sensitive::Sensitive;
 
 /// How long a token request may take.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Where and how token requests are sent.
-#[derive(Clone, Debug)]
-pub struct TokenEndpoint {
-    /// The address.
-    pub url: Url,
-    /// How the client authenticates.
-    pub authentication: ClientAuthentication,
-    /// The encoding of the body.
-    pub format: RequestFormat,
-    /// Error words of this provider.
-    pub errors: ErrorWords,
-    /// Private networks it may lie in.
-    pub private_networks: Arc<[IpNet]>,
-}
 
 /// What is asked of the token endpoint.
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@
 
 pub mod catalogue;
 pub mod discovery;
+pub mod endpoints;
 pub mod expression;
 pub mod gate;
 pub mod outbound;

@@ -16,6 +16,7 @@ use url::Url;
 
 use super::catalogue::{CatalogueError, with_preset};
 use super::discovery::{DiscoveryError, ServerMetadata, discover};
+use super::endpoints::{Endpoints, RenderError};
 use super::outbound::Outbound;
 use super::resolved::{OAuthClient, Provider, ProviderError, Surroundings};
 use crate::api::{
@@ -24,7 +25,6 @@ use crate::api::{
 };
 use crate::grant::ClientCredentials;
 use crate::grant::binding::ProviderRef;
-use crate::oauth::authorize::{Endpoints, RenderError};
 use crate::sensitive::Sensitive;
 use crate::tenancy::Tenants;
 

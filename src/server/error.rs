@@ -18,7 +18,7 @@ use crate::flow::attempts::AttemptError;
 use crate::flow::begin::BeginError;
 use crate::flow::callback::ConfirmError;
 use crate::flow::exchange::ExchangeError;
-use crate::oauth::authorize::RenderError;
+use crate::provider::endpoints::RenderError;
 use crate::provider::registry::LookupError;
 
 /// Why a request is not answered as it wished.
