@@ -26,7 +26,7 @@ demo: ## Connect a project to an app on this machine; ARGS go to the demo
 test: ## Run all tests; TESTARGS go to cargo test
 	$(CARGO) build --bins --examples
 	$(CARGO) run --quiet --example cluster -- fetch $(FETCH_FLAGS)
-	$(CARGO) test --lib --bins --tests --examples $(if $(filter true 1,$(CI)),--no-fail-fast) $(TESTARGS)
+	$(CARGO) test --lib --bins --tests $(if $(filter true 1,$(CI)),--no-fail-fast) $(TESTARGS)
 
 bench: ## Measure what a refresh costs; INTEGRATIONS, LIFETIME and SECONDS change the load
 	$(CARGO) bench --bench refresh

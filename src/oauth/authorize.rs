@@ -99,7 +99,7 @@ pub fn first_grant(
         requested_scopes: attempt.scopes.clone(),
         installation: installation(client.grant_identity.as_deref(), &binding.client_id, &variables),
         metadata: BTreeMap::new(),
-        secret_metadata: secret_values(&provider.secret_metadata, &variables),
+        secret_metadata: secret_values(&provider.secret_metadata, &variables, answer.refresh_token.as_ref()),
         parameters: attempt.parameters.clone(),
         installed: Installed { by: attempt.caller.clone(), agent_id: attempt.agent_id.clone(), at: now },
         binding,
@@ -139,13 +139,17 @@ fn public_values(
     values
 }
 
+/// Evaluates what goes into the token Secret. A refresh token never does, whatever name an app repeats it under.
 fn secret_values(
     expressions: &BTreeMap<String, Arc<Expression>>,
     variables: &Variables,
+    refresh_token: Option<&Sensitive>,
 ) -> BTreeMap<String, Sensitive> {
+    let kept: Vec<&str> = refresh_token.map(Sensitive::expose).into_iter().collect();
     expressions
         .iter()
         .filter_map(|(name, expression)| match expression.evaluate(variables) {
+            Ok(value) if contains_secret(&value, &kept) => None,
             Ok(Value::String(text)) => Some((name.clone(), Sensitive::new(text))),
             _ => None,
         })

@@ -204,7 +204,7 @@ async fn github_as_a_person_sees_it() {
     assert_eq!(status.scopes, ["repo", "read:org", "notifications"]);
 
     eventually("the login is published", async || {
-        world.secret("acme", "web.github").await.is_some_and(|secret| secret.get("login").is_some())
+        world.secret("acme", "web.github").await.is_some_and(|secret| secret.contains_key("login"))
     })
     .await;
     let published = world.secret("acme", "web.github").await.unwrap();
