@@ -1,0 +1,257 @@
+//! The driver: one reconcile of one integration, as a row of steps over a [`Situation`].
+//!
+//! The steps that take more than a few lines lie beside it: [`freshness`] and [`publication`].
+
+mod freshness;
+mod publication;
+mod unreadable;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
+use kube::runtime::controller::Action;
+
+use super::context::{Context, Watched};
+use super::finalize::{self, FinalizeError};
+use super::memory;
+use super::publish::PublishError;
+use super::requests::{self, Requests};
+use super::situation::Situation;
+use super::status::{self, Facts};
+use super::{connect, health};
+use crate::api::{ProjectIntegration, Reason, request};
+use crate::causes::chain;
+use crate::finalizer::{self, FinalizerError};
+use crate::flow::attempts::AttemptError;
+use crate::grant::plan::Step;
+use crate::grant::{Grant, StoreError};
+use freshness::planned;
+use unreadable::unreadable;
+
+/// How soon something that may mend itself is looked at again.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(15);
+
+/// A reconcile that has to be made again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The grant could not be read or written.
+    #[error(transparent)]
+    Grant(#[from] StoreError),
+    /// Open attempts could not be changed.
+    #[error(transparent)]
+    Attempts(#[from] AttemptError),
+    /// The way out failed.
+    #[error(transparent)]
+    Finalize(#[from] FinalizeError),
+    /// The published Secret could not be written.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The finalizer could not be put on.
+    #[error(transparent)]
+    Finalizer(#[from] FinalizerError),
+    /// The status could not be written.
+    #[error("the status could not be written")]
+    Status(#[source] Box<kube::Error>),
+}
+
+impl ReconcileError {
+    /// The reason that metrics carry.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Finalize(_) => Reason::Deleting,
+            Self::Grant(_) | Self::Attempts(_) | Self::Publish(_) | Self::Finalizer(_) | Self::Status(_) => {
+                Reason::StorageFailed
+            }
+        }
+    }
+}
+
+/// Reconciles one integration.
+pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let integration = match &object.0 {
+        Ok(integration) => integration,
+        Err(broken) => return unreadable(&context, broken).await,
+    };
+    if integration.metadata.deletion_timestamp.is_some() {
+        return finalized(&context, integration).await;
+    }
+    let mut situation = Situation::gather(&context, integration).await;
+    let mut run = Run { context: &context, held: None, handled: vec![], again: None, step: Step::Wait(None) };
+    let mirrored = integration.status.as_ref().map(|status| status.handled.clone()).unwrap_or_default();
+    let asked = requests::requests(&situation, &mirrored);
+    run.handled.extend(asked.stale.clone());
+    if situation.tenancy.is_ok()
+        && let Some(value) = &asked.disconnect
+    {
+        if let finalize::Progress::Wait(pause) = finalize::forget(&context, integration).await? {
+            return Ok(Action::requeue(pause));
+        }
+        connect::withdraw(&context, &situation.namespace, &situation.name).await.ok();
+        run.handled.push((request::DISCONNECT, value.clone()));
+        situation.grant = None;
+        let note = "What was held was revoked, or forgotten, on request.";
+        context.events.normal(integration, Reason::Disconnected, "Disconnect", note).await;
+    }
+    let connecting = run.connect(&mut situation, &asked).await?;
+    if situation.served().is_some() && situation.grant.is_some() {
+        finalizer::put_on(&context.client, integration).await?;
+        run.keep_fresh(&mut situation, &asked).await?;
+        run.publish(&mut situation, &asked).await?;
+        run.prove(&situation, &asked).await;
+    }
+    run.finish(situation, connecting, &mirrored).await
+}
+
+async fn finalized(context: &Context, integration: &ProjectIntegration) -> Result<Action, ReconcileError> {
+    Ok(match finalize::finalize(context, integration).await? {
+        finalize::Progress::Done => Action::await_change(),
+        finalize::Progress::Wait(pause) => Action::requeue(pause),
+    })
+}
+
+/// A link that was asked for: how it stands.
+#[derive(Default)]
+struct Connecting {
+    authorization: Option<crate::api::project_integration::AuthorizationStatus>,
+    denied: bool,
+    error: Option<String>,
+}
+
+/// One reconcile: what was read and done on the way.
+struct Run<'a> {
+    context: &'a Arc<Context>,
+    /// The grant with its data, once it was read.
+    held: Option<Grant>,
+    /// Requests that are handled now.
+    handled: Vec<(&'static str, String)>,
+    /// When to look again at the latest.
+    again: Option<Timestamp>,
+    /// What the plan says next.
+    step: Step,
+}
+
+impl Run<'_> {
+    fn look_again(&mut self, at: Timestamp) {
+        self.again = Some(self.again.map_or(at, |before| before.min(at)));
+    }
+
+    /// The connect annotation: makes a link, or sees how the one that was made stands.
+    async fn connect(&mut self, situation: &mut Situation<'_>, asked: &Requests) -> Result<Connecting, ReconcileError> {
+        let now = Timestamp::now();
+        let standing = situation.integration.status.clone().unwrap_or_default();
+        let mut connecting = Connecting::default();
+        if let (Some(value), Some(_)) = (&asked.connect, situation.served()) {
+            finalizer::put_on(&self.context.client, situation.integration).await?;
+            match connect::begin(self.context, situation, value).await {
+                Ok(authorization) => {
+                    connecting.authorization = Some(authorization);
+                    self.handled.push((request::CONNECT, value.clone()));
+                }
+                Err(error) => {
+                    connecting.error = Some(error.message());
+                    self.look_again(now + LOOK_AGAIN);
+                }
+            }
+        } else if let Some(authorization) = standing.authorization {
+            let connected_since = standing.token.is_none() && situation.grant.is_some();
+            let expires: Option<Timestamp> = authorization.expires_at.parse().ok();
+            let progress = connect::progress(self.context, situation, now);
+            let over = expires.is_none_or(|at| at <= now);
+            if progress == connect::Progress::Open && !over && !connected_since {
+                self.look_again(expires.unwrap_or(now + LOOK_AGAIN));
+                connecting.authorization = Some(authorization);
+            } else {
+                // Connected, denied, expired, or consumed by an exchange that is on its way: the link is of no use.
+                connecting.denied = progress == connect::Progress::Denied;
+                connect::withdraw(self.context, &situation.namespace, &situation.name).await.ok();
+            }
+        } else {
+            let denied_before = standing.conditions.iter().any(|condition| {
+                condition.type_ == "Authorized" && condition.reason == Reason::AuthorizationDenied.as_str()
+            });
+            connecting.denied = denied_before;
+        }
+        Ok(connecting)
+    }
+
+    /// The health check, when it is due or asked for.
+    async fn prove(&mut self, situation: &Situation<'_>, asked: &Requests) {
+        if !situation.is_bound() {
+            return;
+        }
+        let requested = asked.check.is_some();
+        let remembered = self.context.memories.get(&situation.uid).health;
+        if health::next_check(situation, &remembered, requested).is_some_and(|due| due <= Timestamp::now()) {
+            health::check(self.context, situation).await;
+        }
+        if let Some(value) = &asked.check {
+            self.handled.push((request::CHECK, value.clone()));
+        }
+        let remembered = self.context.memories.get(&situation.uid).health;
+        if let Some(next) = health::next_check(situation, &remembered, false) {
+            self.look_again(next.max(Timestamp::now() + SignedDuration::from_secs(1)));
+        }
+    }
+
+    /// Acknowledges requests and tells what came of everything.
+    async fn finish(
+        mut self,
+        mut situation: Situation<'_>,
+        connecting: Connecting,
+        mirrored: &std::collections::BTreeMap<String, String>,
+    ) -> Result<Action, ReconcileError> {
+        let context = self.context;
+        let handled = requests::with(&situation, mirrored, &self.handled);
+        if !self.handled.is_empty() {
+            requests::acknowledge(context, &mut situation, &handled).await?;
+        }
+        let suspended = situation.settings.as_ref().is_ok_and(|settings| settings.suspend);
+        let next_refresh = planned(&situation).filter(|_| {
+            !suspended && situation.is_bound() && situation.grant.as_ref().is_some_and(|grant| grant.refused.is_none())
+        });
+        let now = Timestamp::now();
+        if let Some(Err(error)) = &situation.provider {
+            let pause = if error.is_transient() { LOOK_AGAIN } else { LOOK_AGAIN * 4 };
+            self.look_again(now + pause);
+        }
+        if let Some(expires_at) = situation.grant.as_ref().and_then(|grant| grant.summary.expires_at)
+            && expires_at > now
+        {
+            // The moment of expiry is news, whatever else happens.
+            self.look_again(expires_at);
+        }
+        let memory = context.memories.get(&situation.uid);
+        let status = status::compute(&Facts {
+            situation: &situation,
+            memory: &memory,
+            held: self.held.as_ref(),
+            step: &self.step,
+            next_refresh,
+            authorization: connecting.authorization,
+            denied: connecting.denied,
+            connect_error: connecting.error,
+            handled: handled.0,
+            now,
+        });
+        status::apply(context, situation.integration, status)
+            .await
+            .map_err(|source| ReconcileError::Status(Box::new(source)))?;
+        Ok(match self.again {
+            Some(at) => {
+                let pause = at.duration_since(Timestamp::now()).max(SignedDuration::from_millis(10));
+                Action::requeue(pause.unsigned_abs())
+            }
+            None => Action::await_change(),
+        })
+    }
+}
+
+/// What to do after a reconcile that failed: again, with a pause that chance spreads.
+pub fn error_policy(object: &Arc<Watched>, error: &ReconcileError, context: &Arc<Context>) -> Action {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    tracing::warn!(namespace, name, error = chain(error), "a reconcile is made again");
+    context.metrics.reconcile_error(error.reason());
+    Action::requeue(Duration::from_millis(500) + Duration::from_secs(5).mul_f64(memory::chance()))
+}

@@ -1,0 +1,109 @@
+//! Publishing: when the Secret for workloads is written, and when it is looked at.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{LOOK_AGAIN, ReconcileError, Run};
+use crate::controller::memory;
+use crate::controller::publish::{self, PublishError};
+use crate::controller::refresh;
+use crate::controller::requests::Requests;
+use crate::controller::situation::Situation;
+use crate::grant::Grant;
+use crate::grant::store::Marks;
+
+/// How often a published Secret is looked at; the actual time varies by a tenth.
+const VERIFY_EVERY: SignedDuration = SignedDuration::from_hours(1);
+
+impl Run<'_> {
+    /// The Secret for workloads follows the grant; once an hour, or when asked, it is looked at.
+    pub(super) async fn publish(
+        &mut self,
+        situation: &mut Situation<'_>,
+        asked: &Requests,
+    ) -> Result<(), ReconcileError> {
+        let Some((settings, _)) = situation.served() else { return Ok(()) };
+        let wanted = settings.secret_name.clone();
+        let Some(view) = situation.grant.clone() else { return Ok(()) };
+        let now = Timestamp::now();
+        let memory = self.context.memories.get(&situation.uid);
+        let told = situation.integration.status.as_ref().and_then(|status| status.token.as_ref());
+        let fresh = told.is_some_and(|token| token.last_refreshed_at == view.summary.obtained_at.to_string());
+        let named = view.published.as_ref().map(|published| &published.name) == wanted.as_ref();
+        // After a start, what the status tells is believed at first, and looked at some time within the hour.
+        let verified_at = memory.verified_at.unwrap_or_else(|| now - VERIFY_EVERY.mul_f64(memory::chance()));
+        let verify_at = verified_at + VERIFY_EVERY;
+        let due = verify_at <= now || asked.check.is_some();
+        if fresh && named && !due && memory.conflict.is_none() && self.held.is_none() {
+            self.context.memories.update(&situation.uid, |memory| memory.verified_at = Some(verified_at));
+            self.look_again(verify_at);
+            return Ok(());
+        }
+        let grant = match self.held.take() {
+            Some(grant) => grant,
+            None => match self.context.grants.get(&view.name).await? {
+                Some(held) if held.grant.integration == view.summary.integration => held.grant,
+                _ => return Ok(()),
+            },
+        };
+        refresh::remember_token(self.context, &situation.uid, &grant);
+        let result = self.write_secret(situation, &view, &grant, wanted, fresh && named).await;
+        self.held = Some(grant);
+        let spread = VERIFY_EVERY.mul_f64(memory::chance() / 10.0);
+        let (conflict, verified_at) = match result {
+            Ok(()) => (None, Some(now - spread)),
+            Err(ReconcileError::Publish(error @ PublishError::Conflict { .. })) => {
+                self.look_again(now + LOOK_AGAIN * 4);
+                (Some(error.to_string()), memory.verified_at)
+            }
+            Err(error) => return Err(error),
+        };
+        self.context.memories.update(&situation.uid, |memory| {
+            memory.conflict = conflict;
+            memory.verified_at = verified_at;
+        });
+        self.look_again(now + VERIFY_EVERY);
+        Ok(())
+    }
+
+    async fn write_secret(
+        &self,
+        situation: &mut Situation<'_>,
+        view: &crate::grant::GrantView,
+        grant: &Grant,
+        wanted: Option<String>,
+        looks_right: bool,
+    ) -> Result<(), ReconcileError> {
+        let client = &self.context.client;
+        let integration = situation.integration;
+        let standing = view.published.as_ref();
+        if let Some(published) = standing.filter(|published| wanted.as_ref() != Some(&published.name)) {
+            publish::withdraw(client, &situation.namespace, published).await?;
+        }
+        if looks_right
+            && let Some(published) = standing
+            && publish::is_intact(client, integration, grant, published).await?
+        {
+            return Ok(());
+        }
+        let published = match wanted {
+            Some(name) => Some(publish::publish(client, integration, grant, standing, &name).await?),
+            None => None,
+        };
+        if published.as_ref() != standing {
+            let marks = Marks { published: Some(published.clone()), ..Marks::default() };
+            let held = match self.context.grants.mark(view, &marks).await {
+                // The grant was given back meanwhile, and with it all that knew of this Secret.
+                Err(error) if error.is_missing() => {
+                    if let Some(published) = &published {
+                        publish::withdraw(client, &situation.namespace, published).await?;
+                    }
+                    return Err(error.into());
+                }
+                marked => marked?,
+            };
+            self.context.wrote(&situation.uid, &held.view);
+            situation.grant = Some(held.view);
+        }
+        Ok(())
+    }
+}
