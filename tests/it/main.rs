@@ -2,7 +2,16 @@
 //!
 //! Each test has a control plane of its own ([`world`]), the operator runs as processes with its own service account
 //! and the RBAC of `deploy/`, and a browser that keeps cookies goes through the providers' own consent pages.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::too_many_lines, missing_docs, unreachable_pub, dead_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::too_many_lines,
+    clippy::similar_names,
+    clippy::print_stdout,
+    missing_docs,
+    unreachable_pub,
+    dead_code
+)]
 
 #[path = "../cluster/mod.rs"]
 mod cluster;
