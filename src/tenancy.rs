@@ -116,9 +116,9 @@ impl Tenants {
             }
         }
         let standing = |namespace: &NamespaceMeta| {
-            let serves = label(namespace).and_then(|tenant| served.get(tenant)).map(|eldest| name(eldest));
+            let eldest = label(namespace).and_then(|tenant| served.get(tenant)).map(|eldest| name(eldest));
             let mut hasher = DefaultHasher::new();
-            (&namespace.metadata.labels, serves == Some(name(namespace))).hash(&mut hasher);
+            (&namespace.metadata.labels, eldest == Some(name(namespace))).hash(&mut hasher);
             hasher.finish()
         };
         namespaces.iter().map(|namespace| (name(namespace).to_owned(), standing(namespace))).collect()
