@@ -8,6 +8,7 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +22,8 @@ use crate::watching::{Place, strip};
 pub struct Caches {
     /// Namespaces, by their metadata.
     pub namespaces: Store<NamespaceMeta>,
+    /// Moves with every change of [`Self::namespaces`], after it.
+    pub namespaces_changed: watch::Receiver<()>,
     /// Cluster providers.
     pub cluster_providers: ClusterProviders,
     /// Tenants' own providers, one cache for each watched place.
@@ -31,13 +34,13 @@ pub struct Caches {
 impl Caches {
     /// Begins to fill the caches; the tasks run until `stop`.
     pub fn start(client: &kube::Client, places: &[Place], tasks: &TaskTracker, stop: &CancellationToken) -> Self {
+        let (changed, namespaces_changed) = watch::channel(());
+        let namespaces = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
+        let cluster_providers = Api::<DeserializeGuard<ClusterIntegrationProvider>>::all(client.clone());
         let caches = Self {
-            namespaces: fill(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), tasks, stop),
-            cluster_providers: fill(
-                Api::<DeserializeGuard<ClusterIntegrationProvider>>::all(client.clone()),
-                tasks,
-                stop,
-            ),
+            namespaces: fill_and_tell(namespaces, tasks, stop, move || drop(changed.send(()))),
+            namespaces_changed,
+            cluster_providers: fill(cluster_providers, tasks, stop),
             tenant_providers: places
                 .iter()
                 .map(|place| fill(place.api::<DeserializeGuard<IntegrationProvider>>(client), tasks, stop))
@@ -69,16 +72,33 @@ fn fill<K>(api: Api<K>, tasks: &TaskTracker, stop: &CancellationToken) -> Store<
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
 {
+    fill_and_tell(api, tasks, stop, || {})
+}
+
+fn fill_and_tell<K>(
+    api: Api<K>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    changed: impl Fn() + Send + Sync + 'static,
+) -> Store<K>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+{
     let (store, writer) = reflector::store();
     let stream = watcher(api, watcher::Config::default()).default_backoff().modify(strip).reflect(writer);
     let stop = stop.clone();
     tasks.spawn(async move {
         stream
             .take_until(stop.cancelled_owned())
-            .for_each(|event| async {
-                if let Err(error) = event {
-                    tracing::warn!(kind = %K::kind(&()), error = crate::causes::chain(&error), "watching");
+            .for_each(|event| {
+                match event {
+                    Ok(_) => changed(),
+                    Err(error) => {
+                        let error = crate::causes::chain(&error);
+                        tracing::warn!(kind = %K::kind(&()), error, "watching");
+                    }
                 }
+                std::future::ready(())
             })
             .await;
     });

@@ -3,6 +3,9 @@
 //! A namespace belongs to the tenant that its label names, and only a cluster administrator sets that label. Where two
 //! namespaces carry the same tenant, only the older one is served. Takes a cache of namespaces; asks no server.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -101,6 +104,26 @@ impl Tenants {
         self.get(namespace).and_then(|found| found.metadata.labels.clone()).unwrap_or_default()
     }
 
+    /// What holds of each namespace: a digest of its labels and of whether its tenant is served there.
+    pub fn standings(&self) -> HashMap<String, u64> {
+        let namespaces = self.namespaces.state();
+        let mut served: HashMap<&str, &NamespaceMeta> = HashMap::new();
+        for namespace in namespaces.iter().filter(|namespace| name(namespace) != self.own_namespace) {
+            let Some(tenant) = label(namespace) else { continue };
+            let eldest = served.entry(tenant).or_insert(namespace);
+            if age(namespace) < age(eldest) {
+                *eldest = namespace;
+            }
+        }
+        let standing = |namespace: &NamespaceMeta| {
+            let eldest = label(namespace).and_then(|tenant| served.get(tenant)).map(|eldest| name(eldest));
+            let mut hasher = DefaultHasher::new();
+            (&namespace.metadata.labels, eldest == Some(name(namespace))).hash(&mut hasher);
+            hasher.finish()
+        };
+        namespaces.iter().map(|namespace| (name(namespace).to_owned(), standing(namespace))).collect()
+    }
+
     fn get(&self, namespace: &str) -> Option<std::sync::Arc<NamespaceMeta>> {
         self.namespaces.get(&ObjectRef::new(namespace))
     }
@@ -159,5 +182,15 @@ mod tests {
         assert!(matches!(tenants.check("a-new", "acme"), Err(TenantMismatch::Duplicate { .. })));
         assert_eq!(tenants.tenant_of("a-new"), None);
         assert_eq!(tenants.tenant_of("b-old").as_deref(), Some("acme"));
+    }
+
+    #[test]
+    fn a_namespace_stands_otherwise_when_the_older_one_is_gone() {
+        let both = tenants(&[("old", Some("acme"), 1), ("new", Some("acme"), 2), ("other", Some("b"), 1)]).standings();
+        let moved = tenants(&[("old", Some("c"), 1), ("new", Some("acme"), 2), ("other", Some("b"), 1)]).standings();
+        let gone = tenants(&[("new", Some("acme"), 2), ("other", Some("b"), 1)]).standings();
+        assert!(both["old"] != moved["old"] && both["new"] != moved["new"]);
+        assert_eq!(moved["new"], gone["new"]);
+        assert_eq!(both["other"], gone["other"]);
     }
 }

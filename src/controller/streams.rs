@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::Config as ControllerConfig;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, watcher};
 use kube::{Resource, ResourceExt as _};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, SecretMeta, Watched};
@@ -22,6 +22,9 @@ use crate::flow::attempts::{ATTEMPT, OWNER_ANNOTATION};
 use crate::grant::GrantView;
 use crate::grant::store::{GRANT, KIND_LABEL};
 use crate::watching::{Place, strip};
+
+/// How long changes of namespaces are gathered before anybody is woken.
+const SETTLE: Duration = Duration::from_millis(50);
 
 /// Watches Secrets of one kind in the operator's namespace by their metadata.
 pub fn own_secrets(
@@ -52,7 +55,13 @@ pub fn own_caches(client: &kube::Client, namespace: &str) -> (Store<SecretMeta>,
 }
 
 /// Runs the controllers until `stop`: reconciles that have begun are brought to their end.
-pub async fn run(context: Arc<Context>, places: &[Place], own: OwnSecrets, stop: CancellationToken) {
+pub async fn run(
+    context: Arc<Context>,
+    places: &[Place],
+    own: OwnSecrets,
+    namespaces: watch::Receiver<()>,
+    stop: CancellationToken,
+) {
     let mut stores = vec![];
     let mut controllers = vec![];
     let mut bells = vec![];
@@ -77,7 +86,8 @@ pub async fn run(context: Arc<Context>, places: &[Place], own: OwnSecrets, stop:
         let orphans = orphans::run(&context, places, &stop);
         tokio::join!(futures::future::join_all(controllers), providers, census, orphans);
     };
-    tokio::join!(ring(own, bells, stop.clone()), work);
+    let tenants = follow_tenants(&context, &stores, &bells, namespaces, &stop);
+    tokio::join!(ring(own, bells.clone(), stop.clone()), tenants, work);
 }
 
 /// Wakes the integrations whose grants or attempts have changed.
@@ -93,6 +103,36 @@ async fn ring(own: OwnSecrets, bells: Vec<Bell>, stop: CancellationToken) {
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "watching grants and attempts"),
         }
+    }
+}
+
+/// Wakes the integrations of a namespace whose labels have changed, or that serves its tenant, or no longer does,
+/// because of what became of another namespace. Told by the cache that reconciles read, so none of them reads it too
+/// early.
+async fn follow_tenants(
+    context: &Context,
+    stores: &[Store<Watched>],
+    bells: &[Bell],
+    mut changed: watch::Receiver<()>,
+    stop: &CancellationToken,
+) {
+    let mut known = context.tenants.standings();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            change = changed.changed() => if change.is_err() { return },
+        }
+        // Many at once, as when a cache is filled, are one.
+        tokio::time::sleep(SETTLE).await;
+        changed.mark_unchanged();
+        let now = context.tenants.standings();
+        for namespace in now.iter().filter(|(name, standing)| known.get(*name) != Some(*standing)).map(|(name, _)| name)
+        {
+            for (store, bell) in stores.iter().zip(bells) {
+                inhabitants(store, namespace).into_iter().for_each(|owner| drop(bell.unbounded_send(owner)));
+            }
+        }
+        known = now;
     }
 }
 
@@ -126,7 +166,7 @@ fn integrations(
         .reflect(writer)
         .applied_objects()
         .predicate_filter(changes, PredicateConfig::default());
-    let (by_provider, by_own_provider, by_namespace) = (store.clone(), store.clone(), store.clone());
+    let (by_provider, by_own_provider) = (store.clone(), store.clone());
     let running = Controller::for_stream(stream, store.clone())
         // Unbounded here: who comes first is decided by the lanes, not by the order of a hash set.
         .with_config(ControllerConfig::default().concurrency(0))
@@ -139,13 +179,6 @@ fn integrations(
             let namespace = provider.namespace();
             users(&by_own_provider, ProviderKind::IntegrationProvider, namespace.as_deref(), &provider.name_any())
         })
-        .watches_stream(
-            watcher(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), watcher::Config::default())
-                .default_backoff()
-                .touched_objects()
-                .predicate_filter(predicates::labels, PredicateConfig::default()),
-            move |namespace: PartialObjectMeta<Namespace>| inhabitants(&by_namespace, &namespace.name_any()),
-        )
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(
             integration::reconcile,

@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::connect::{description, sandbox};
-use crate::sandbox::{Endpoint, SandboxOptions};
+use crate::sandbox::{Consent, Endpoint, SandboxOptions};
 use crate::world::{OPERATOR, World, condition, eventually, is_ready, last_refreshed, now, rule};
 
 const HERE: &str = "/v1/tenants/acme/projects/web/integrations";
@@ -98,6 +98,8 @@ async fn every_actor_at_every_endpoint() {
         format!("{head}.{}", signature.chars().rev().collect::<String>())
     };
     world.connect(&admin, "acme", "web", "app").await;
+    // Of another account, so that what one holds is not the other's too.
+    app.reconfigure(|options| options.consent = Consent::Allow(Some("W-GLOBEX".to_owned())));
     world.connect(&admin, "acme", "other", "app").await;
     world.wait("acme", "web.app", "ready", is_ready).await;
 
