@@ -15,4 +15,5 @@ mod world;
 mod connect;
 mod emulators;
 mod objects;
+mod origins;
 mod refresh;
