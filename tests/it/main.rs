@@ -28,6 +28,7 @@ mod emulators;
 mod initiator;
 mod leaving;
 mod objects;
+mod origins;
 mod plugin;
 mod process;
 mod refresh;

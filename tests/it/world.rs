@@ -93,7 +93,11 @@ impl World {
             .args(["--public-url", &self.public_url])
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--metrics-listen", &format!("127.0.0.1:{probes}")])
-            .args(["--allow-insecure-provider-hosts", "127.0.0.1,localhost"])
+            .args(if flags.arguments.iter().any(|flag| flag.starts_with("--allow-insecure-provider-hosts")) {
+                vec![]
+            } else {
+                vec!["--allow-insecure-provider-hosts", "127.0.0.1,localhost"]
+            })
             .args(["--provider-requests-per-second", "1000"])
             .args(["--identity", &format!("replica-{}", flags.index)])
             .args(if flags.arguments.iter().any(|flag| flag == "--log") {
