@@ -38,7 +38,7 @@ impl Caches {
         let namespaces = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
         let cluster_providers = Api::<DeserializeGuard<ClusterIntegrationProvider>>::all(client.clone());
         let caches = Self {
-            namespaces: fill_and_tell(namespaces, tasks, stop, move || drop(changed.send(()))),
+            namespaces: fill_and_tell(namespaces, tasks, stop, move || _ = changed.send(())),
             namespaces_changed,
             cluster_providers: fill(cluster_providers, tasks, stop),
             tenant_providers: places

@@ -129,7 +129,9 @@ async fn follow_tenants(
         for namespace in now.iter().filter(|(name, standing)| known.get(*name) != Some(*standing)).map(|(name, _)| name)
         {
             for (store, bell) in stores.iter().zip(bells) {
-                inhabitants(store, namespace).into_iter().for_each(|owner| drop(bell.unbounded_send(owner)));
+                for owner in inhabitants(store, namespace) {
+                    drop(bell.unbounded_send(owner));
+                }
             }
         }
         known = now;
