@@ -325,6 +325,8 @@ async fn a_namespace_is_its_labels_tenant_and_no_other() {
         assert!(status.authorization.is_none(), "{namespace}");
         assert!(world.grant(namespace, "web.app").await.is_none(), "{namespace}");
     }
-    label(&world, "acme", None).await;
-    world.wait("a-second", "web.app", "served", |found| condition(found, "Ready").1 != "TenantMismatch").await;
+    for (label_of_first, reason) in [(None, "AuthorizationRequired"), (Some("acme"), "TenantMismatch")] {
+        label(&world, "acme", label_of_first).await;
+        world.wait_reason("a-second", "web.app", "Ready", reason).await;
+    }
 }
