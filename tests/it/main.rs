@@ -12,7 +12,9 @@ mod sandbox;
 mod servers;
 mod world;
 
+mod canary;
 mod connect;
+mod counts;
 mod emulators;
 mod objects;
 mod origins;
