@@ -146,7 +146,8 @@ impl Run<'_> {
             return Ok(Outcome::Superseded);
         }
         let started = std::time::Instant::now();
-        let request = TokenRequest::Refresh { refresh_token };
+        let access_token = held.grant.tokens.access_token.clone();
+        let request = TokenRequest::Refresh { refresh_token, access_token };
         let extra = &self.usable.client.refresh_params;
         let outcome = send(&self.context.outbound, endpoint, &self.usable.credentials, &request, extra).await;
         self.context.metrics.token_request(&self.usable.provider.reference.name, started.elapsed());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method};
 use jiff::Timestamp;
+use serde_json::Value;
 use url::Url;
 
 use super::answer::{self, Answer, ErrorClass, TokenAnswer, TokenRefusal};
@@ -37,6 +38,8 @@ pub enum TokenRequest {
     Refresh {
         /// The refresh token.
         refresh_token: Sensitive,
+        /// The access token before; it is not sent, and kept out of what is told of a refusal.
+        access_token: Sensitive,
     },
 }
 
@@ -102,6 +105,7 @@ pub async fn send(
     parameters.extend(extra.iter().map(|(name, value)| (name.clone(), value.clone())));
     authenticate_client(endpoint.authentication, client, &mut headers, &mut parameters);
     let body = encode_body(endpoint.format, &parameters, &mut headers);
+    let secrets = secrets(client, request);
     let request = OutboundRequest {
         method: Method::POST,
         url: endpoint.url.clone(),
@@ -116,7 +120,45 @@ pub async fn send(
         Err(error) => return TokenOutcome::Ambiguous(Ambiguity::Lost(error)),
     };
     let retry_after = retry_after(&response.headers, Timestamp::now());
-    judge(response.status.as_u16(), &response.body, &endpoint.errors, retry_after)
+    let status = response.status.as_u16();
+    match judge(status, &response.body, &endpoint.errors, retry_after) {
+        // A refusal is quoted to people, and some servers quote the request.
+        TokenOutcome::Refused { .. } => {
+            judge(status, &without(&response.body, &secrets), &endpoint.errors, retry_after)
+        }
+        outcome => outcome,
+    }
+}
+
+/// What must never be told of a request.
+fn secrets<'a>(client: &'a ClientCredentials, request: &'a TokenRequest) -> Vec<&'a str> {
+    let of_request = match request {
+        TokenRequest::Code { code, verifier, .. } => [Some(code), verifier.as_ref()],
+        TokenRequest::Refresh { refresh_token, access_token } => [Some(refresh_token), Some(access_token)],
+    };
+    let all = of_request.into_iter().chain([client.client_secret.as_ref()]).flatten();
+    all.map(Sensitive::expose).filter(|secret| !secret.is_empty()).collect()
+}
+
+/// A JSON body with `secrets` cut out of its texts; a body of another form is not quoted anyway.
+fn without(body: &[u8], secrets: &[&str]) -> Vec<u8> {
+    fn cut(value: &mut Value, secrets: &[&str]) {
+        match value {
+            Value::String(text) => {
+                for secret in secrets {
+                    if text.contains(secret) {
+                        *text = text.replace(secret, "[redacted]");
+                    }
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| cut(item, secrets)),
+            Value::Object(fields) => fields.values_mut().for_each(|field| cut(field, secrets)),
+            _ => {}
+        }
+    }
+    let Ok(mut value) = serde_json::from_slice::<Value>(body) else { return body.to_vec() };
+    cut(&mut value, secrets);
+    value.to_string().into_bytes()
 }
 
 fn parameters(request: &TokenRequest) -> Vec<(String, String)> {
@@ -131,7 +173,7 @@ fn parameters(request: &TokenRequest) -> Vec<(String, String)> {
             parameters.extend(verifier.as_ref().map(|verifier| pair("code_verifier", verifier.expose())));
             parameters
         }
-        TokenRequest::Refresh { refresh_token } => {
+        TokenRequest::Refresh { refresh_token, .. } => {
             vec![pair("grant_type", "refresh_token"), pair("refresh_token", refresh_token.expose())]
         }
     }
@@ -168,6 +210,14 @@ mod tests {
             assert!(matches!(outcome(status, body), TokenOutcome::Ambiguous(_)), "{status} {body}");
         }
         assert!(matches!(outcome(500, r#"{"error":"server_error"}"#), TokenOutcome::Ambiguous(_)));
+    }
+
+    #[test]
+    fn echoes_are_cut_out() {
+        let body = br#"{"error":{"code":"no rt\/1"},"error_description":["at-1"],"n":1}"#;
+        let cut = String::from_utf8(without(body, &["rt/1", "at-1"])).unwrap();
+        assert_eq!(cut, r#"{"error":{"code":"no [redacted]"},"error_description":["[redacted]"],"n":1}"#);
+        assert_eq!(without(b"<html>", &["h"]), b"<html>");
     }
 
     #[test]

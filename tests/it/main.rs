@@ -23,7 +23,9 @@ mod world;
 
 mod access;
 mod bad_callbacks;
+mod canary;
 mod connect;
+mod counts;
 mod emulators;
 mod initiator;
 mod leaving;
