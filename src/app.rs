@@ -207,7 +207,7 @@ async fn lead(
             metrics: metrics.clone(),
             tasks: exchanges.clone(),
         });
-        let work = run_controllers(Arc::clone(&context), places, own, caches.namespaces_changed.clone(), term.clone());
+        let work = run_controllers(Arc::clone(&context), places, own, caches.changes.clone(), term.clone());
         let sweep = sweep(&context, &term);
         let watchdog = async {
             tokio::select! {

@@ -1,10 +1,8 @@
 //! Caches that every replica keeps: namespaces by their labels, and providers. The HTTP server reads them too.
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::Namespace;
 use kube::Resource;
 use kube::api::Api;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde::de::DeserializeOwned;
@@ -12,7 +10,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{ClusterIntegrationProvider, IntegrationProvider};
 use crate::provider::registry::{ClusterProviders, TenantProviders};
 use crate::tenancy::NamespaceMeta;
 use crate::watching::{Place, strip};
@@ -22,29 +19,41 @@ use crate::watching::{Place, strip};
 pub struct Caches {
     /// Namespaces, by their metadata.
     pub namespaces: Store<NamespaceMeta>,
-    /// Moves with every change of [`Self::namespaces`], after it.
-    pub namespaces_changed: watch::Receiver<()>,
     /// Cluster providers.
     pub cluster_providers: ClusterProviders,
     /// Tenants' own providers, one cache for each watched place.
     pub tenant_providers: Vec<TenantProviders>,
+    /// Move with every change of these caches, after it.
+    pub changes: Changes,
     filled: CancellationToken,
+}
+
+/// Tells that a cache has changed, once it has.
+#[derive(Clone)]
+pub struct Changes {
+    /// Namespaces.
+    pub namespaces: watch::Receiver<()>,
+    /// Providers of both kinds.
+    pub providers: watch::Receiver<()>,
 }
 
 impl Caches {
     /// Begins to fill the caches; the tasks run until `stop`.
     pub fn start(client: &kube::Client, places: &[Place], tasks: &TaskTracker, stop: &CancellationToken) -> Self {
-        let (changed, namespaces_changed) = watch::channel(());
-        let namespaces = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
-        let cluster_providers = Api::<DeserializeGuard<ClusterIntegrationProvider>>::all(client.clone());
+        let (namespace_change, namespaces_changed) = watch::channel(());
+        let (provider_change, providers_changed) = watch::channel(());
+        let told = |change: &watch::Sender<()>| {
+            let change = change.clone();
+            move || _ = change.send(())
+        };
         let caches = Self {
-            namespaces: fill_and_tell(namespaces, tasks, stop, move || _ = changed.send(())),
-            namespaces_changed,
-            cluster_providers: fill(cluster_providers, tasks, stop),
+            namespaces: fill(Api::all(client.clone()), tasks, stop, told(&namespace_change)),
+            cluster_providers: fill(Api::all(client.clone()), tasks, stop, told(&provider_change)),
             tenant_providers: places
                 .iter()
-                .map(|place| fill(place.api::<DeserializeGuard<IntegrationProvider>>(client), tasks, stop))
+                .map(|place| fill(place.api(client), tasks, stop, told(&provider_change)))
                 .collect(),
+            changes: Changes { namespaces: namespaces_changed, providers: providers_changed },
             filled: CancellationToken::new(),
         };
         // A store wakes only one of those that wait for it, so one task waits for all.
@@ -68,14 +77,7 @@ impl Caches {
     }
 }
 
-fn fill<K>(api: Api<K>, tasks: &TaskTracker, stop: &CancellationToken) -> Store<K>
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    fill_and_tell(api, tasks, stop, || {})
-}
-
-fn fill_and_tell<K>(
+fn fill<K>(
     api: Api<K>,
     tasks: &TaskTracker,
     stop: &CancellationToken,

@@ -18,6 +18,12 @@ pub enum FinalizerError {
         /// The integration.
         name: String,
     },
+    /// Others wrote to the integration faster than this could.
+    #[error("integration {name} is written to all the time")]
+    Contended {
+        /// The integration.
+        name: String,
+    },
     /// The API server refused, or could not be reached.
     #[error("the finalizer of integration {name} cannot be written")]
     Api {
@@ -82,6 +88,6 @@ async fn change(
             _ => return Err(FinalizerError::Gone { name }),
         };
     }
-    // Under a storm of writes the next reconcile, or the next request, tries again.
-    Err(FinalizerError::Gone { name })
+    // The next reconcile, or the next request, tries again.
+    Err(FinalizerError::Contended { name })
 }

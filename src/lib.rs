@@ -26,6 +26,7 @@ pub mod leader;
 pub mod metrics;
 pub mod oauth;
 pub mod provider;
+pub mod publish;
 pub mod sensitive;
 pub mod server;
 pub mod telemetry;

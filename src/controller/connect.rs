@@ -7,7 +7,6 @@ use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams};
 
 use super::context::Context;
-use super::publish::{MANAGER, owner};
 use super::situation::Situation;
 use crate::api::project_integration::AuthorizationStatus;
 use crate::api::request::REQUESTED_BY;
@@ -15,6 +14,7 @@ use crate::causes::chain;
 use crate::digest::short_hash;
 use crate::flow::attempts::{DENIED_ANNOTATION, OWNER_ANNOTATION};
 use crate::flow::begin::{BeginError, Initiator};
+use crate::publish::{MANAGER, owner};
 
 /// A link could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,9 @@
 //! What all reconcilers share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -24,6 +26,9 @@ use crate::tenancy::Tenants;
 pub type SecretMeta = PartialObjectMeta<Secret>;
 /// An integration as the watch delivers it: one that cannot be decoded does not stop the others.
 pub type Watched = DeserializeGuard<ProjectIntegration>;
+
+/// The longest that a reconcile waits for the watch to catch up.
+const LONGEST_LAG: SignedDuration = SignedDuration::from_secs(2);
 
 /// Everything that a reconcile needs.
 pub struct Context {
@@ -81,6 +86,15 @@ impl Context {
             }
             (None, _) => None,
         }
+    }
+
+    /// How long to wait for the watch to deliver the status that we wrote last: a reconcile that believed the one before
+    /// would write the same again. A watch that hangs is waited for no longer than two seconds.
+    pub fn lag(&self, integration: &ProjectIntegration) -> Option<Duration> {
+        let (written, at) = self.memories.get(integration.metadata.uid.as_deref()?).told?;
+        let seen: u64 = integration.metadata.resource_version.as_deref()?.parse().ok()?;
+        let patient = Timestamp::now().duration_since(at) < LONGEST_LAG;
+        (seen < written && patient).then_some(Duration::from_millis(50))
     }
 
     /// Remembers a grant as it was just written, so that a cache that lags behind does no harm.

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::context::Context;
-use super::publish::{PublishError, withdraw};
 use crate::api::provider::RevocationEffect;
 use crate::api::{FINALIZER, ProjectIntegration, ProviderKind, Reason};
 use crate::causes::chain;
@@ -17,6 +16,7 @@ use crate::grant::plan::CLOCK_SKEW;
 use crate::grant::store::Held;
 use crate::grant::{ClientCredentials, Owner, StoreError};
 use crate::oauth::revoke::revoke;
+use crate::publish::{PublishError, withdraw};
 
 /// How long a provider is asked to revoke.
 const REVOKE_PATIENCE: Duration = Duration::from_secs(40);

@@ -29,6 +29,8 @@ pub struct Memory {
     pub access_token: Option<(u64, u64, Sensitive)>,
     /// When the published Secret was last looked at.
     pub verified_at: Option<Timestamp>,
+    /// The resourceVersion of the status that we wrote last, and when.
+    pub told: Option<(u64, Timestamp)>,
     /// A Secret that is not ours has the name we want.
     pub conflict: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! The controllers: from resources and grants to published Secrets and status.
 //!
 //! One reconcile is a row of steps. [`situation`] gathers what is known, [`requests`] does what annotations ask for,
-//! [`refresh`] keeps the token alive by the plan of [`crate::grant::plan`], [`publish`] writes the Secret for workloads,
+//! [`refresh`] keeps the token alive by the plan of [`crate::grant::plan`], [`crate::publish`] writes the Secret for workloads,
 //! [`health`] proves the credential, and [`status`] says what came of it, last. [`finalize`] is the way out.
 
 pub mod connect;
@@ -13,7 +13,6 @@ pub mod integration;
 pub mod memory;
 pub mod orphans;
 pub mod provider;
-pub mod publish;
 pub mod refresh;
 pub mod requests;
 pub mod settings;

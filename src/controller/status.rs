@@ -9,7 +9,6 @@ use serde_json::json;
 
 use super::context::Context;
 use super::memory::Memory;
-use super::publish::MANAGER;
 use super::situation::Situation;
 use crate::api::condition::{ConditionType, Observed, merge};
 use crate::api::project_integration::{
@@ -19,6 +18,7 @@ use crate::api::{ProjectIntegration, Reason};
 use crate::causes::chain;
 use crate::grant::plan::Step;
 use crate::grant::{Grant, GrantView};
+use crate::publish::MANAGER;
 
 /// What a status is computed from.
 pub struct Facts<'a> {
@@ -306,13 +306,21 @@ pub async fn apply(
         "status": status,
     });
     match api.patch_status(&integration.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(&patch)).await {
-        Ok(_) => {}
+        Ok(written) => remember(context, &written),
         // Gone, or another one by now: there is nobody left to tell.
         Err(kube::Error::Api(answer)) if answer.is_not_found() || answer.is_conflict() => return Ok(()),
         Err(error) => return Err(error),
     }
     announce(context, integration, &standing, &status).await;
     Ok(())
+}
+
+/// Keeps the version that was written, so that the next reconcile can tell whether the watch has caught up.
+fn remember(context: &Context, written: &ProjectIntegration) {
+    let version = written.metadata.resource_version.as_deref().and_then(|text| text.parse().ok());
+    if let (Some(version), Some(uid)) = (version, &written.metadata.uid) {
+        context.memories.update(uid, |memory| memory.told = Some((version, Timestamp::now())));
+    }
 }
 
 async fn announce(

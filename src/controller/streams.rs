@@ -1,23 +1,23 @@
 //! Watches: which objects wake which reconcile, and with how little memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 use kube::api::Api;
-use kube::core::DeserializeGuard;
 use kube::runtime::controller::Config as ControllerConfig;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, watcher};
-use kube::{Resource, ResourceExt as _};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, SecretMeta, Watched};
 use super::{integration, orphans, provider};
-use crate::api::{ClusterIntegrationProvider, IntegrationProvider, ProviderKind};
+use crate::api::{ProjectIntegration, ProviderKind};
+use crate::caches::Changes;
 use crate::flow::attempts::{ATTEMPT, OWNER_ANNOTATION};
 use crate::grant::GrantView;
 use crate::grant::store::{GRANT, KIND_LABEL};
@@ -55,13 +55,7 @@ pub fn own_caches(client: &kube::Client, namespace: &str) -> (Store<SecretMeta>,
 }
 
 /// Runs the controllers until `stop`: reconciles that have begun are brought to their end.
-pub async fn run(
-    context: Arc<Context>,
-    places: &[Place],
-    own: OwnSecrets,
-    namespaces: watch::Receiver<()>,
-    stop: CancellationToken,
-) {
+pub async fn run(context: Arc<Context>, places: &[Place], own: OwnSecrets, changes: Changes, stop: CancellationToken) {
     let mut stores = vec![];
     let mut controllers = vec![];
     let mut bells = vec![];
@@ -86,8 +80,8 @@ pub async fn run(
         let orphans = orphans::run(&context, places, &stop);
         tokio::join!(futures::future::join_all(controllers), providers, census, orphans);
     };
-    let tenants = follow_tenants(&context, &stores, &bells, namespaces, &stop);
-    tokio::join!(ring(own, bells.clone(), stop.clone()), tenants, work);
+    let following = follow(&context, &stores, &bells, changes, &stop);
+    tokio::join!(ring(own, bells.clone(), stop.clone()), following, work);
 }
 
 /// Wakes the integrations whose grants or attempts have changed.
@@ -106,36 +100,57 @@ async fn ring(own: OwnSecrets, bells: Vec<Bell>, stop: CancellationToken) {
     }
 }
 
-/// Wakes the integrations of a namespace whose labels have changed, or that serves its tenant, or no longer does,
-/// because of what became of another namespace. Told by the cache that reconciles read, so none of them reads it too
-/// early.
-async fn follow_tenants(
+/// Wakes whom a change of namespaces or providers concerns: the integrations of a namespace whose labels have changed, or
+/// that serves its tenant, or no longer does, because of what became of another; and the users of a provider that has
+/// changed, come or gone. Told by the caches that reconciles read, so none of them reads one too early.
+async fn follow(
     context: &Context,
     stores: &[Store<Watched>],
     bells: &[Bell],
-    mut changed: watch::Receiver<()>,
+    mut changes: Changes,
     stop: &CancellationToken,
 ) {
-    let mut known = context.tenants.standings();
+    let mut standings = context.tenants.standings();
+    let mut versions = context.registry.versions();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            change = changed.changed() => if change.is_err() { return },
+            change = changes.namespaces.changed() => if change.is_err() { return },
+            change = changes.providers.changed() => if change.is_err() { return },
         }
         // Many at once, as when a cache is filled, are one.
         tokio::time::sleep(SETTLE).await;
-        changed.mark_unchanged();
-        let now = context.tenants.standings();
-        for namespace in now.iter().filter(|(name, standing)| known.get(*name) != Some(*standing)).map(|(name, _)| name)
-        {
-            for (store, bell) in stores.iter().zip(bells) {
-                for owner in inhabitants(store, namespace) {
-                    drop(bell.unbounded_send(owner));
+        changes.namespaces.mark_unchanged();
+        changes.providers.mark_unchanged();
+        let (new_standings, new_versions) = (context.tenants.standings(), context.registry.versions());
+        let namespaces = changed(&standings, &new_standings);
+        let providers = changed(&versions, &new_versions);
+        for (store, bell) in stores.iter().zip(bells) {
+            let concerned = |integration: &ProjectIntegration| {
+                let namespace = integration.namespace().unwrap_or_default();
+                let own = integration.spec.provider_kind == ProviderKind::IntegrationProvider;
+                let provider =
+                    (integration.spec.provider_kind, own.then(|| namespace.clone()), integration.spec.type_.clone());
+                namespaces.contains(&namespace) || providers.contains(&provider)
+            };
+            for object in store.state() {
+                if object
+                    .0
+                    .as_ref()
+                    .map_or_else(|_| namespaces.contains(&object.namespace().unwrap_or_default()), concerned)
+                {
+                    drop(bell.unbounded_send(ObjectRef::from_obj(&*object)));
                 }
             }
         }
-        known = now;
+        (standings, versions) = (new_standings, new_versions);
     }
+}
+
+/// The keys that are new, gone, or have another value.
+fn changed<K: Eq + Hash + Clone, V: PartialEq>(before: &HashMap<K, V>, now: &HashMap<K, V>) -> HashSet<K> {
+    let differs = |key: &&K| before.get(*key) != now.get(*key);
+    before.keys().chain(now.keys()).filter(differs).cloned().collect()
 }
 
 fn grant_owner(grant: &SecretMeta) -> Option<ObjectRef<Watched>> {
@@ -168,19 +183,10 @@ fn integrations(
         .reflect(writer)
         .applied_objects()
         .predicate_filter(changes, PredicateConfig::default());
-    let (by_provider, by_own_provider) = (store.clone(), store.clone());
     let running = Controller::for_stream(stream, store.clone())
         // Unbounded here: who comes first is decided by the lanes, not by the order of a hash set.
         .with_config(ControllerConfig::default().concurrency(0))
         .reconcile_on(rung)
-        .watches_stream(
-            provider_changes::<DeserializeGuard<ClusterIntegrationProvider>>(Api::all(client.clone())),
-            move |provider| users(&by_provider, ProviderKind::ClusterIntegrationProvider, None, &provider.name_any()),
-        )
-        .watches_stream(provider_changes::<DeserializeGuard<IntegrationProvider>>(place.api(client)), move |provider| {
-            let namespace = provider.namespace();
-            users(&by_own_provider, ProviderKind::IntegrationProvider, namespace.as_deref(), &provider.name_any())
-        })
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(
             integration::reconcile,
@@ -193,26 +199,6 @@ fn integrations(
             }
         });
     (store, running.boxed())
-}
-
-/// Changes of providers' descriptions, and their end; their status wakes nobody.
-fn provider_changes<K>(api: Api<K>) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
-{
-    watcher(api, watcher::Config::default())
-        .default_backoff()
-        .modify(strip)
-        .map_ok(|event| match event {
-            // One that is gone has the generation it had; without any, the filter lets it pass.
-            watcher::Event::Delete(mut object) => {
-                object.meta_mut().generation = None;
-                watcher::Event::Delete(object)
-            }
-            other => other,
-        })
-        .touched_objects()
-        .predicate_filter(predicates::generation, PredicateConfig::default())
 }
 
 /// Counts integrations by the reason of their `Ready` condition, for the metrics.
@@ -236,30 +222,4 @@ async fn census(context: &Context, stores: &[Store<Watched>], stop: &Cancellatio
         let reasons: Vec<_> = reasons.into_iter().collect();
         context.metrics.census(&reasons, soonest.map(Timestamp::as_second));
     }
-}
-
-/// The integrations that use a provider.
-fn users(store: &Store<Watched>, kind: ProviderKind, namespace: Option<&str>, name: &str) -> Vec<ObjectRef<Watched>> {
-    store
-        .state()
-        .iter()
-        .filter(|object| {
-            object.0.as_ref().is_ok_and(|integration| {
-                integration.spec.provider_kind == kind
-                    && integration.spec.type_ == name
-                    && namespace.is_none_or(|namespace| integration.namespace().as_deref() == Some(namespace))
-            })
-        })
-        .map(|object| ObjectRef::from_obj(&**object))
-        .collect()
-}
-
-/// The integrations of a namespace.
-fn inhabitants(store: &Store<Watched>, namespace: &str) -> Vec<ObjectRef<Watched>> {
-    store
-        .state()
-        .iter()
-        .filter(|object| object.namespace().as_deref() == Some(namespace))
-        .map(|object| ObjectRef::from_obj(&**object))
-        .collect()
 }

@@ -12,7 +12,6 @@ use serde_json::Value;
 use super::Flow;
 use crate::api::provider::{Pkce, RevocationEffect};
 use crate::api::{ProjectIntegration, request};
-use crate::controller::publish::withdraw;
 use crate::grant::store::{Held, Marks, grant_name};
 use crate::grant::{Grant, Handled, StoreError, Tokens};
 use crate::oauth::answer::{ErrorClass, TokenAnswer, TokenRefusal};
@@ -23,6 +22,7 @@ use crate::oauth::revoke::revoke;
 use crate::oauth::token::{Ambiguity, TokenOutcome, TokenRequest, send};
 use crate::provider::outbound::SendError;
 use crate::provider::registry::Usable;
+use crate::publish::withdraw;
 use crate::sensitive::Sensitive;
 
 /// How long tokens that the provider has given are held in memory while the API server takes no writes.

@@ -59,6 +59,9 @@ struct Inner {
     credentials: Mutex<HashMap<SecretName, (Instant, Arc<ClientCredentials>)>>,
 }
 
+/// Kind, namespace and name of a provider.
+pub type ProviderName = (ProviderKind, Option<String>, String);
+
 /// Namespace and name.
 type SecretName = (String, String);
 
@@ -372,6 +375,20 @@ impl Registry {
         if let Some(name) = &provider.client_secret_name {
             lock(&self.inner.credentials).remove(&(namespace.clone(), name.clone()));
         }
+    }
+
+    /// Every provider with the version of its description, to see which have changed, come or gone.
+    pub fn versions(&self) -> HashMap<ProviderName, String> {
+        fn entry<K: kube::Resource>(object: &K, kind: ProviderKind) -> (ProviderName, String) {
+            let metadata = object.meta();
+            let name = metadata.name.clone().unwrap_or_default();
+            let version = format!("{:?} {:?}", metadata.uid, metadata.generation);
+            ((kind, metadata.namespace.clone(), name), version)
+        }
+        let cluster = self.inner.cluster.state();
+        let cluster = cluster.iter().map(|object| entry(&**object, ProviderKind::ClusterIntegrationProvider));
+        let own = self.inner.tenants_own.iter().flat_map(Store::state);
+        cluster.chain(own.map(|object| entry(&*object, ProviderKind::IntegrationProvider))).collect()
     }
 
     /// Every cluster provider's name, display name and description, for a catalogue that people choose from.

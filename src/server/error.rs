@@ -241,6 +241,7 @@ impl From<BeginError> for ApiError {
             BeginError::MissingParameter(name) => Self::MissingParameter(name),
             BeginError::Attempt(error) => Self::Attempt(Box::new(error)),
             BeginError::Finalizer(FinalizerError::Gone { .. }) => Self::from(BeginError::Deleting),
+            BeginError::Finalizer(FinalizerError::Contended { .. }) => Self::TimedOut,
             BeginError::Finalizer(FinalizerError::Api { source, .. }) => {
                 Self::Cluster { operation: "write the integration", source }
             }

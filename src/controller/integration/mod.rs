@@ -16,7 +16,6 @@ use kube::runtime::controller::Action;
 use super::context::{Context, Watched};
 use super::finalize::{self, FinalizeError};
 use super::memory;
-use super::publish::PublishError;
 use super::requests::{self, Requests};
 use super::situation::Situation;
 use super::status::{self, Facts};
@@ -27,6 +26,7 @@ use crate::finalizer::{self, FinalizerError};
 use crate::flow::attempts::AttemptError;
 use crate::grant::plan::Step;
 use crate::grant::{Grant, StoreError};
+use crate::publish::PublishError;
 use freshness::planned;
 use unreadable::unreadable;
 
@@ -76,6 +76,9 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
     };
     if integration.metadata.deletion_timestamp.is_some() {
         return finalized(&context, integration).await;
+    }
+    if let Some(pause) = context.lag(integration) {
+        return Ok(Action::requeue(pause));
     }
     let mut situation = Situation::gather(&context, integration).await;
     let mut run = Run { context: &context, held: None, handled: vec![], again: None, step: Step::Wait(None) };

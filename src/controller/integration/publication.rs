@@ -4,12 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{LOOK_AGAIN, ReconcileError, Run};
 use crate::controller::memory;
-use crate::controller::publish::{self, PublishError};
 use crate::controller::refresh;
 use crate::controller::requests::Requests;
 use crate::controller::situation::Situation;
 use crate::grant::Grant;
 use crate::grant::store::Marks;
+use crate::publish::{self, PublishError};
 
 /// How often a published Secret is looked at; the actual time varies by a tenth.
 const VERIFY_EVERY: SignedDuration = SignedDuration::from_hours(1);
