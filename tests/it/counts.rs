@@ -39,9 +39,11 @@ async fn during(world: &World, seconds: u64) -> BTreeMap<String, usize> {
     table(&after[before..])
 }
 
+/// What the process asks for whatever it holds (the Lease, and whether the API server is there), and all the rest.
 fn apart(table: &BTreeMap<String, usize>) -> (usize, usize) {
-    let leases = table.iter().filter(|(what, _)| what.contains(" leases ")).map(|(_, count)| count).sum();
-    (leases, table.values().sum::<usize>() - leases)
+    let standing = |what: &str| what.contains(" leases ") || what.starts_with("get  ");
+    let standing = table.iter().filter(|(what, _)| standing(what)).map(|(_, count)| count).sum();
+    (standing, table.values().sum::<usize>() - standing)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,8 +67,8 @@ async fn four_requests_a_refresh_and_none_a_check() {
     calm.clear_entries();
     let requests = during(&world, 10).await;
     let checks = calm.ledger().of(Endpoint::Userinfo).count();
-    let (leases, others) = apart(&requests);
-    println!("COUNT {checks} checks that passed in 10 s: {others} requests, and {leases} for the lease: {requests:?}");
+    let (standing, others) = apart(&requests);
+    println!("COUNT {checks} checks that passed in 10 s: {others} requests, and {standing} for Lease and readiness: {requests:?}");
     assert!(checks >= 20, "{checks}");
     assert_eq!(others, 0, "{requests:?}");
 
@@ -78,9 +80,9 @@ async fn four_requests_a_refresh_and_none_a_check() {
     busy.clear_entries();
     let requests = during(&world, 20).await;
     let refreshes = busy.ledger().token_requests("refresh_token");
-    let (leases, others) = apart(&requests);
+    let (standing, others) = apart(&requests);
     println!(
-        "COUNT {refreshes} refreshes of {PROJECTS} integrations in 20 s: {others} requests, {leases} for the lease"
+        "COUNT {refreshes} refreshes of {PROJECTS} integrations in 20 s: {others} requests, {standing} for Lease and readiness"
     );
     for (what, count) in &requests {
         println!("COUNT   {count:5}  {what}");
@@ -88,7 +90,7 @@ async fn four_requests_a_refresh_and_none_a_check() {
     assert!(refreshes >= 3 * PROJECTS, "{refreshes}");
     let grants = requests.get("patch secrets (operator, 200)").copied().unwrap_or_default();
     assert!(grants.abs_diff(2 * refreshes) <= PROJECTS, "intent and answer: {requests:#?}");
-    // Four each. Now and then the watch brings the grant before the status, and both derivates are written again.
-    assert!(10 * others <= 45 * refreshes, "{others} requests for {refreshes} refreshes: {requests:#?}");
+    // Four each; refreshes that were under way when counting began or ended are counted by halves.
+    assert!(others <= 4 * refreshes + PROJECTS, "{others} requests for {refreshes} refreshes: {requests:#?}");
     assert!(busy.ledger().grants.iter().all(|grant| grant.ended.is_none() && grant.max_in_flight <= 1));
 }
