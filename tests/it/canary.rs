@@ -31,7 +31,7 @@ impl Haul {
     async fn objects(&mut self, world: &World) {
         let discovery = Discovery::new(world.client.clone()).run().await.unwrap();
         let mut kinds = 0;
-        for (resource, capabilities) in discovery.groups().flat_map(|group| group.recommended_resources()) {
+        for (resource, capabilities) in discovery.groups().flat_map(kube::discovery::ApiGroup::recommended_resources) {
             if resource.kind == "Secret" && resource.group.is_empty() || !capabilities.supports_operation(verbs::LIST) {
                 continue;
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::cluster::ApiRequest;
 use crate::connect::sandbox;
 use crate::sandbox::{Consent, Endpoint, SandboxOptions};
 use crate::world::{OPERATOR, World, is_ready};
@@ -46,6 +47,16 @@ fn apart(table: &BTreeMap<String, usize>) -> (usize, usize) {
     (standing, table.values().sum::<usize>() - standing)
 }
 
+/// Patches of Secrets and of integrations' status so far, by the API server's own metrics.
+async fn derivates(world: &World) -> u64 {
+    let patches = |request: &ApiRequest| {
+        let status = request.resource == "projectintegrations" && request.subresource == "status";
+        ["PATCH", "APPLY"].contains(&request.verb.as_str()) && (request.resource == "secrets" || status)
+    };
+    let counts = world.cluster.api_request_counts().await.unwrap();
+    counts.iter().filter(|(request, _)| patches(request)).map(|(_, count)| count).sum()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn four_requests_a_refresh_and_none_a_check() {
     let Some(world) = World::start("four_requests_a_refresh_and_none_a_check").await else { return };
@@ -68,7 +79,9 @@ async fn four_requests_a_refresh_and_none_a_check() {
     let requests = during(&world, 10).await;
     let checks = calm.ledger().of(Endpoint::Userinfo).count();
     let (standing, others) = apart(&requests);
-    println!("COUNT {checks} checks that passed in 10 s: {others} requests, and {standing} for Lease and readiness: {requests:?}");
+    println!(
+        "COUNT {checks} checks that passed in 10 s: {others} requests, and {standing} for Lease and readiness: {requests:?}"
+    );
     assert!(checks >= 20, "{checks}");
     assert_eq!(others, 0, "{requests:?}");
 
@@ -78,12 +91,16 @@ async fn four_requests_a_refresh_and_none_a_check() {
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
     busy.clear_entries();
+    let before = derivates(&world).await;
     let requests = during(&world, 20).await;
+    let by_metrics = derivates(&world).await - before;
     let refreshes = busy.ledger().token_requests("refresh_token");
     let (standing, others) = apart(&requests);
     println!(
         "COUNT {refreshes} refreshes of {PROJECTS} integrations in 20 s: {others} requests, {standing} for Lease and readiness"
     );
+    println!("COUNT by apiserver_request_total: {by_metrics} patches of Secrets and status");
+    assert!(by_metrics.abs_diff(4 * refreshes as u64) <= PROJECTS as u64, "{by_metrics} for {refreshes} refreshes");
     for (what, count) in &requests {
         println!("COUNT   {count:5}  {what}");
     }

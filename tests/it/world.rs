@@ -10,7 +10,7 @@ use integration_operator::api::{ClusterIntegrationProvider, IntegrationProvider,
 use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
@@ -31,7 +31,15 @@ pub struct World {
     pub public_url: String,
     port: u16,
     kubeconfig: PathBuf,
+    /// On a cluster that was named, one world at a time.
+    _alone: Option<tokio::sync::MutexGuard<'static, ()>>,
 }
+
+/// Worlds share names, so on a cluster of somebody else's they come one after the other.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Marks the namespaces that a test made, so that the next one can clear them away.
+const TEST_LABEL: &str = "integrations.tms.dev/test";
 
 /// A running operator; killed when dropped.
 pub struct Operator {
@@ -63,12 +71,16 @@ impl World {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let cluster = cluster::start_or_skip(test, options).await?;
         let client = cluster.client().unwrap();
+        let alone = if cluster.is_provided() { Some(ALONE.lock().await) } else { None };
+        if alone.is_some() {
+            clear(&client).await;
+        }
         install(&client).await;
         cluster.follow_owners_of(integration_operator::api::GROUP).await.unwrap();
         let kubeconfig = cluster.service_account_kubeconfig(OPERATOR, "integration-operator", &[]).await.unwrap();
         let port = free_port();
         let public_url = format!("http://127.0.0.1:{port}");
-        Some(Self { cluster, client, http: servers::http_client(), public_url, port, kubeconfig })
+        Some(Self { cluster, client, http: servers::http_client(), public_url, port, kubeconfig, _alone: alone })
     }
 
     /// Runs the operator and waits until it is ready.
@@ -124,7 +136,10 @@ impl World {
     }
 
     pub async fn namespace(&self, name: &str, tenant: Option<&str>) {
-        let labels = tenant.map(|tenant| json!({ "integrations.tms.dev/tenant": tenant }));
+        let mut labels = json!({ TEST_LABEL: "true" });
+        if let Some(tenant) = tenant {
+            labels["integrations.tms.dev/tenant"] = json!(tenant);
+        }
         let namespace: Namespace =
             serde_json::from_value(json!({ "metadata": { "name": name, "labels": labels } })).unwrap();
         Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
@@ -397,6 +412,27 @@ impl Drop for Operator {
     }
 }
 
+/// Clears away what an earlier world left on a cluster that was named.
+async fn clear(client: &kube::Client) {
+    let everything = ListParams::default();
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let integrations: Api<ProjectIntegration> = Api::all(client.clone());
+    let off = json!({ "metadata": { "finalizers": null } });
+    for integration in integrations.list(&everything).await.map(|found| found.items).unwrap_or_default() {
+        let namespace = integration.metadata.namespace.unwrap_or_default();
+        let name = integration.metadata.name.unwrap_or_default();
+        let api: Api<ProjectIntegration> = Api::namespaced(client.clone(), &namespace);
+        let _ = api.patch(&name, &PatchParams::default(), &Patch::Merge(&off)).await;
+    }
+    let providers: Api<ClusterIntegrationProvider> = Api::all(client.clone());
+    let _ = providers.delete_collection(&DeleteParams::default(), &everything).await;
+    let ours = async || namespaces.list(&ListParams::default().labels(TEST_LABEL)).await.unwrap().items;
+    for namespace in ours().await {
+        let _ = namespaces.delete(namespace.metadata.name.as_deref().unwrap(), &DeleteParams::default()).await;
+    }
+    eventually("what was left is gone", async || ours().await.is_empty()).await;
+}
+
 /// CRDs, the operator's namespace and its RBAC, as a person would apply them.
 async fn install(client: &kube::Client) {
     let parameters = PatchParams::apply("test").force();
@@ -416,7 +452,11 @@ async fn install(client: &kube::Client) {
         .await;
     }
     let namespace = Namespace {
-        metadata: ObjectMeta { name: Some(OPERATOR.to_owned()), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(OPERATOR.to_owned()),
+            labels: Some([(TEST_LABEL.to_owned(), "true".to_owned())].into()),
+            ..ObjectMeta::default()
+        },
         ..Namespace::default()
     };
     let namespaces: Api<Namespace> = Api::all(client.clone());

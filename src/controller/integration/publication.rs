@@ -52,7 +52,7 @@ impl Run<'_> {
         let (conflict, verified_at) = match result {
             Ok(()) => (None, Some(now - spread)),
             Err(ReconcileError::Publish(error @ PublishError::Conflict { .. })) => {
-                self.look_again(now + LOOK_AGAIN * 4);
+                self.look_again(now + LOOK_AGAIN);
                 (Some(error.to_string()), memory.verified_at)
             }
             Err(error) => return Err(error),
