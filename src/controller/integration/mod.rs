@@ -1,6 +1,6 @@
 //! The driver: one reconcile of one integration, as a row of steps over a [`Situation`].
 //!
-//! The steps that take more than a few lines lie beside it: [`freshness`] and [`publication`].
+//! The steps that take more than a few lines lie beside it: `freshness` and `publication`.
 
 mod freshness;
 mod publication;
