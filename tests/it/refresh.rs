@@ -1,6 +1,7 @@
 //! Connect, hold and refresh against `oidc-provider` at its strictest: PKCE required, tokens of a few seconds, and a
 //! refresh token that is used twice ends the whole grant.
 
+use integration_operator::api::ProjectIntegration;
 use serde_json::json;
 
 use crate::servers;
@@ -46,7 +47,11 @@ async fn ten_refreshes_in_a_row_then_revoked_on_delete() {
     let token = world.admin_of("acme").await;
     world.connect(&token, "acme", "web", "strict").await;
 
-    let connected = world.wait("acme", "web.strict", "ready", is_ready).await;
+    // The grant is written before the account is asked for, so the metadata may come a moment later.
+    let complete = |found: &ProjectIntegration| {
+        is_ready(found) && found.status.as_ref().is_some_and(|status| !status.metadata.is_empty())
+    };
+    let connected = world.wait("acme", "web.strict", "ready, with its account", complete).await;
     let status = connected.status.clone().unwrap();
     assert_eq!(condition(&connected, "Authorized"), ("True".into(), "Granted".into()));
     assert_eq!(status.metadata["subject"], json!("dev"));
@@ -152,7 +157,7 @@ async fn annotations_refresh_disconnect_and_suspend() {
 
     let asked = now();
     world.annotate("acme", "web.strict", "integrations.tms.dev/refresh-requested-at", &asked).await;
-    let handled = |found: &integration_operator::api::ProjectIntegration, annotation: &str, value: &str| {
+    let handled = |found: &ProjectIntegration, annotation: &str, value: &str| {
         found.status.as_ref().is_some_and(|status| status.handled.get(annotation).is_some_and(|seen| seen == value))
     };
     let refreshed = world
