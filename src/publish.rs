@@ -12,12 +12,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Resource as _, ResourceExt as _};
 
-use crate::api::ProjectIntegration;
+use crate::api::{MANAGER, ProjectIntegration};
 use crate::grant::{Grant, Published};
 use crate::sensitive::Sensitive;
-
-/// Field manager of everything the controllers apply.
-pub const MANAGER: &str = "integration-operator";
 
 /// The Secret could not be written.
 #[derive(Debug, thiserror::Error)]

@@ -27,6 +27,9 @@ pub const TENANT_LABEL: &str = "integrations.tms.dev/tenant";
 /// Label without which a Secret in a tenant's namespace is never read.
 pub const READABLE_LABEL: &str = "integrations.tms.dev/readable";
 
+/// Field manager of everything the operator itself writes.
+pub const MANAGER: &str = "integration-operator";
+
 /// Finalizer that lets the operator revoke what it holds before an integration disappears.
 pub const FINALIZER: &str = "integrations.tms.dev/revoke";
 

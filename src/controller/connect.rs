@@ -8,13 +8,14 @@ use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams};
 
 use super::context::Context;
 use super::situation::Situation;
+use crate::api::MANAGER;
 use crate::api::project_integration::AuthorizationStatus;
 use crate::api::request::REQUESTED_BY;
 use crate::causes::chain;
 use crate::digest::short_hash;
 use crate::flow::attempts::{DENIED_ANNOTATION, OWNER_ANNOTATION};
 use crate::flow::begin::{BeginError, Initiator};
-use crate::publish::{MANAGER, owner};
+use crate::publish::owner;
 
 /// A link could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -18,12 +18,12 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Watched};
+use crate::api::MANAGER;
 use crate::api::condition::{ConditionType, Observed, merge};
 use crate::api::provider::ProviderStatus;
 use crate::api::{ClusterIntegrationProvider, GROUP, IntegrationProvider, ProviderKind, ProviderSpec, Reason};
 use crate::causes::chain;
 use crate::provider::registry::LookupError;
-use crate::publish::MANAGER;
 use crate::watching::{Place, strip};
 
 /// How often users are counted and credentials looked at.

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::context::Context;
 use super::memory::Memory;
 use super::situation::Situation;
+use crate::api::MANAGER;
 use crate::api::condition::{ConditionType, Observed, merge};
 use crate::api::project_integration::{
     AuthorizationStatus, HealthStatus, Installation, ProjectIntegrationStatus, TokenStatus,
@@ -18,7 +19,6 @@ use crate::api::{ProjectIntegration, Reason};
 use crate::causes::chain;
 use crate::grant::plan::Step;
 use crate::grant::{Grant, GrantView};
-use crate::publish::MANAGER;
 
 /// What a status is computed from.
 pub struct Facts<'a> {

@@ -9,12 +9,13 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
+use crate::api::MANAGER;
 use crate::digest::short_hash;
 use crate::grant::Owner;
-use crate::grant::store::KIND_LABEL;
+use crate::grant::store::{KIND_LABEL, exactly};
 use crate::oauth::attempt::Attempt;
 
 /// Value of the kind label for attempts.
@@ -34,7 +35,6 @@ const INTEGRATION_LABEL: &str = "integrations.tms.dev/integration";
 const TENANT_LABEL: &str = "integrations.tms.dev/attempt-tenant";
 const CALLER_LABEL: &str = "integrations.tms.dev/caller";
 const DEADLINE_ANNOTATION: &str = "integrations.tms.dev/deadline";
-const MANAGER: &str = "integration-operator";
 
 /// Attempts in the operator's namespace.
 #[derive(Clone)]
@@ -251,17 +251,6 @@ impl AttemptStore {
 
 fn api(operation: &'static str, source: kube::Error) -> AttemptError {
     AttemptError::Api { operation, source: Box::new(source) }
-}
-
-fn exactly(uid: &str, resource_version: &str) -> DeleteParams {
-    DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: Some(uid.to_owned()),
-            resource_version: Some(resource_version.to_owned()),
-        }),
-        propagation_policy: Some(PropagationPolicy::Background),
-        ..DeleteParams::default()
-    }
 }
 
 fn integration_hash(integration: &Owner) -> String {

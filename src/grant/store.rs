@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::record::{HANDLED, INTENT, MISMATCH, ORPHANED, PUBLISHED, REFUSED, SUMMARY, ViewError};
 use super::{Grant, GrantView, Handled, Intent, Published, Refusal};
+use crate::api::MANAGER;
 use crate::digest::short_hash;
 
 /// Label that tells what a Secret of the operator's namespace is.
@@ -28,7 +29,6 @@ pub const INSTALLATION_LABEL: &str = "integrations.tms.dev/installation";
 pub const MAX_SIZE: usize = 64 * 1024;
 
 const DATA_KEY: &str = "grant";
-const MANAGER: &str = "integration-operator";
 
 /// Grants in the operator's namespace.
 #[derive(Clone)]
@@ -225,15 +225,7 @@ impl GrantStore {
 
     /// Deletes exactly the grant that was seen; gone already is fine.
     pub async fn delete(&self, view: &GrantView) -> Result<(), StoreError> {
-        let parameters = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: Some(view.uid.clone()),
-                resource_version: Some(view.resource_version.clone()),
-            }),
-            propagation_policy: Some(PropagationPolicy::Background),
-            ..DeleteParams::default()
-        };
-        match self.secrets.delete(&view.name, &parameters).await {
+        match self.secrets.delete(&view.name, &exactly(&view.uid, &view.resource_version)).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             Err(kube::Error::Api(status)) if status.is_conflict() => {
@@ -269,6 +261,18 @@ impl GrantStore {
             }
             Err(source) => Err(api(operation, name, source)),
         }
+    }
+}
+
+/// Deletes exactly the object that was seen: of many such deletes at once, one is carried out.
+pub(crate) fn exactly(uid: &str, resource_version: &str) -> DeleteParams {
+    DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: Some(resource_version.to_owned()),
+        }),
+        propagation_policy: Some(PropagationPolicy::Background),
+        ..DeleteParams::default()
     }
 }
 

@@ -235,11 +235,6 @@ impl LookupError {
             _ => false,
         }
     }
-
-    /// Whether the fault lies with the integration's own spec rather than with the provider.
-    pub fn is_of_integration(&self) -> bool {
-        matches!(self, Self::Parameters(_))
-    }
 }
 
 fn kind_name(kind: ProviderKind) -> &'static str {

@@ -144,15 +144,8 @@ impl Run<'_> {
             refresh_token,
             networks,
         );
-        Ok(match asked.await {
-            Ok(true) => self.begin_again(situation, usable, &held).await,
-            Ok(false) => self.lost(&held, intent).await?,
-            Err(error) => Outcome::Failed(Failure {
-                reason: Reason::RefreshAmbiguous,
-                cause: format!("the answer to a refresh was lost, and {}", chain(&error)),
-                retry_after: None,
-            }),
-        })
+        let unused = asked.await.map_err(|error| chain(&error));
+        self.after_asking(situation, usable, &held, intent, unused).await
     }
 
     /// Tries the old access token, which a refresh would have ended. If it works, nothing was done.
@@ -164,13 +157,29 @@ impl Run<'_> {
     ) -> Result<Outcome, ReconcileError> {
         let Some(held) = self.unfinished(situation, intent).await? else { return Ok(Outcome::Superseded) };
         let Some(endpoint) = &usable.endpoints.identity else { return Ok(Outcome::Superseded) };
-        Ok(match identity::verify(&self.context.outbound, endpoint, &held.grant.tokens.access_token).await {
-            identity::Verdict::Accepted(_) => self.begin_again(situation, usable, &held).await,
-            identity::Verdict::Rejected { .. } => self.lost(&held, intent).await?,
-            _ => Outcome::Failed(Failure {
+        let unused = match identity::verify(&self.context.outbound, endpoint, &held.grant.tokens.access_token).await {
+            identity::Verdict::Accepted(_) => Ok(true),
+            identity::Verdict::Rejected { .. } => Ok(false),
+            _ => Err("the provider cannot be asked what became of it".to_owned()),
+        };
+        self.after_asking(situation, usable, &held, intent, unused).await
+    }
+
+    /// The provider was asked what became of an unfinished refresh: nothing (`true`), or it was carried out (`false`).
+    async fn after_asking(
+        &self,
+        situation: &Situation<'_>,
+        usable: &Usable,
+        held: &Held,
+        intent: &Intent,
+        unused: Result<bool, String>,
+    ) -> Result<Outcome, ReconcileError> {
+        Ok(match unused {
+            Ok(true) => self.begin_again(situation, usable, held).await,
+            Ok(false) => self.lost(held, intent).await?,
+            Err(cause) => Outcome::Failed(Failure {
                 reason: Reason::RefreshAmbiguous,
-                cause: "the answer to a refresh was lost, and the provider cannot be asked what became of it"
-                    .to_owned(),
+                cause: format!("the answer to a refresh was lost, and {cause}"),
                 retry_after: None,
             }),
         })

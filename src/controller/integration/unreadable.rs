@@ -7,11 +7,11 @@ use kube::runtime::controller::Action;
 use serde_json::json;
 
 use super::{ReconcileError, finalized};
+use crate::api::MANAGER;
 use crate::api::condition::{Observed, merge};
 use crate::api::{ConditionType, GROUP, ProjectIntegration, ProjectIntegrationSpec, Reason};
 use crate::controller::context::Context;
 use crate::oauth::answer::printable;
-use crate::publish::MANAGER;
 
 /// An object that the schema takes and this version does not: told on the object itself, and nobody else is stopped.
 pub(super) async fn unreadable(context: &Context, broken: &InvalidObject) -> Result<Action, ReconcileError> {
