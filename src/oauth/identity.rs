@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::bearer;
-use crate::api::provider::IdentityMethod;
+use crate::api::provider::Method as CallMethod;
 use crate::provider::endpoints::IdentityEndpoint;
 use crate::provider::expression::Variables;
 use crate::provider::outbound::{Outbound, OutboundRequest, SendError, retry_after};
@@ -46,12 +46,13 @@ pub async fn verify(outbound: &Outbound, endpoint: &IdentityEndpoint, access_tok
     bearer(&mut headers, access_token.expose());
     let request = OutboundRequest {
         method: match endpoint.method {
-            IdentityMethod::Get => Method::GET,
-            IdentityMethod::Post => Method::POST,
+            CallMethod::Get => Method::GET,
+            CallMethod::Post => Method::POST,
+            CallMethod::Delete => Method::DELETE,
         },
         url: endpoint.url.clone(),
         headers,
-        body: (endpoint.method == IdentityMethod::Post).then(Vec::new),
+        body: (endpoint.method == CallMethod::Post).then(Vec::new),
         private_networks: Arc::clone(&endpoint.private_networks),
         timeout: super::token::TIMEOUT,
     };

@@ -9,7 +9,7 @@ use url::Url;
 use super::expression::Expression;
 use super::resolved::{CLIENT_ID, OAuthClient, Provider};
 use super::template::{RuleError, TemplateError};
-use crate::api::provider::{ClientAuthentication, ErrorWords, IdentityMethod, RequestFormat};
+use crate::api::provider::{ClientAuthentication, ErrorWords, Method, RequestFormat};
 use crate::grant::binding::RevocationRequest;
 use crate::grant::{Binding, ClientCredentials};
 
@@ -32,7 +32,7 @@ pub struct TokenEndpoint {
 #[derive(Clone, Debug)]
 pub struct IdentityEndpoint {
     /// Method.
-    pub method: IdentityMethod,
+    pub method: Method,
     /// Address.
     pub url: Url,
     /// When a 2xx answer is a yes.

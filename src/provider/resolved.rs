@@ -15,7 +15,7 @@ use super::expression::{Expression, ExpressionError};
 use super::template::{ParameterRule, RuleError, TemplateError, UrlTemplate};
 use crate::api::ProviderKind;
 use crate::api::provider::{
-    ClientAuthentication, IdentityMethod, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RequestFormat,
+    ClientAuthentication, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RequestFormat,
     RevocationAuthentication, RevocationBody, RevocationEffect,
 };
 use crate::digest::short_hash;
@@ -123,7 +123,7 @@ pub struct OAuthClient {
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// Method.
-    pub method: IdentityMethod,
+    pub method: Method,
     /// Address.
     pub url: UrlTemplate,
     /// When a 2xx answer is a yes.
@@ -322,16 +322,16 @@ fn oauth_client(
     let identity = match &spec.identity {
         Some(call) => {
             let field = "identity.url";
-            let template = url(field, call.url.as_deref(), None)?
+            let template = url(field, call.call.url.as_deref(), None)?
                 .ok_or(ProviderError::Missing { field, remedy: "set it, or leave identity out" })?;
-            Some((call.method.unwrap_or_default(), template, &call.success))
+            Some((call.call.method.unwrap_or(Method::Get), template, &call.success))
         }
         None => url(
             "oauth2.userinfoURL",
             oauth.userinfo_url.as_deref(),
             found.and_then(|metadata| metadata.userinfo_endpoint.as_ref()),
         )?
-        .map(|template| (IdentityMethod::Get, template, &None)),
+        .map(|template| (Method::Get, template, &None)),
     };
     let identity = identity
         .map(|(method, url, success)| {
@@ -400,7 +400,7 @@ fn revocation(
         let url = url(field, revocation.url.as_deref(), None)?
             .ok_or(ProviderError::Missing { field, remedy: "set it, or set oauth2.revocationURL for RFC 7009" })?;
         return Ok(Some(RevocationCall {
-            method: revocation.method.unwrap_or_default(),
+            method: revocation.method.unwrap_or(Method::Post),
             url,
             authentication: revocation.authentication.unwrap_or_default(),
             body: revocation.body.as_ref().map(token),

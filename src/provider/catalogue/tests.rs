@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    api::provider::{IdentityMethod, OAuth2, Pkce, RefreshProfile, Revocation, Rotation},
+    api::provider::{Method, OAuth2, Pkce, RefreshProfile, Revocation, Rotation},
     provider::{
         expression::{Expression, Variables, without_tokens},
         template::UrlTemplate,
@@ -27,7 +27,7 @@ fn urls(spec: &ProviderSpec) -> Vec<String> {
     ]
     .into_iter()
     .flatten()
-    .chain(spec.identity.clone().and_then(|identity| identity.url))
+    .chain(spec.identity.clone().and_then(|identity| identity.call.url))
     .collect()
 }
 
@@ -167,8 +167,8 @@ fn every_url_can_be_moved_alone() {
     };
     let slack = moved("slack");
     let identity = slack.identity.unwrap_or_default();
-    assert_eq!(identity.url.as_deref(), Some("http://127.0.0.1:9/me"));
-    assert_eq!(identity.method, Some(IdentityMethod::Post));
+    assert_eq!(identity.call.url.as_deref(), Some("http://127.0.0.1:9/me"));
+    assert_eq!(identity.call.method, Some(Method::Post));
     assert_eq!(identity.success.as_deref(), Some("identity.ok == true"));
     let revocation = moved("github").oauth2.and_then(|oauth2| oauth2.revocation).unwrap_or_default();
     let original = preset("github").and_then(|spec| spec.oauth2?.revocation).unwrap_or_default();
