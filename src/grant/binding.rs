@@ -47,13 +47,15 @@ pub struct ClientCredentials {
 pub struct Binding {
     /// The provider object.
     pub provider: ProviderRef,
-    /// The client that the grant was made to.
+    /// The client that the grant was made to; empty for an API key, which knows none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub client_id: String,
     /// For a tenant's own provider: its client's credentials, so that a revocation needs nothing of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientCredentials>,
-    /// Token endpoint.
-    pub token_url: Url,
+    /// Token endpoint; none for an API key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_url: Option<Url>,
     /// Introspection endpoint (RFC 7662).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub introspection_url: Option<Url>,
@@ -61,13 +63,16 @@ pub struct Binding {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity_url: Option<Url>,
     /// How the client authenticates.
+    #[serde(default)]
     pub client_authentication: ClientAuthentication,
     /// The body of token requests.
+    #[serde(default)]
     pub request_format: RequestFormat,
     /// The whole revocation request, with its address rendered; `None` where the provider has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<RevocationRequest>,
     /// What a revocation ends.
+    #[serde(default)]
     pub revocation_effect: RevocationEffect,
     /// Private networks that the provider's endpoints may lie in.
     #[serde(default)]
@@ -105,12 +110,29 @@ pub struct TokenInBody {
 }
 
 impl Binding {
+    /// That of an API key: the provider, and the one place that the operator itself sends it to.
+    pub fn of_api_key(provider: ProviderRef, identity_url: Option<Url>, private_networks: Vec<IpNet>) -> Self {
+        Self {
+            provider,
+            client_id: String::new(),
+            client: None,
+            token_url: None,
+            introspection_url: None,
+            identity_url,
+            client_authentication: ClientAuthentication::default(),
+            request_format: RequestFormat::default(),
+            revocation: None,
+            revocation_effect: RevocationEffect::default(),
+            private_networks,
+        }
+    }
+
     /// A digest of everything that must stay the same for the credentials to be sent: provider, client and origins.
     pub fn digest(&self) -> String {
         short_hash(&[
             &self.provider.uid,
             &self.client_id,
-            &origin(Some(&self.token_url)),
+            &origin(self.token_url.as_ref()),
             &origin(self.introspection_url.as_ref()),
             &origin(self.identity_url.as_ref()),
         ])
@@ -119,4 +141,52 @@ impl Binding {
 
 fn origin(url: Option<&Url>) -> String {
     url.map(|url| url.origin().ascii_serialization()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// As it was written before there were API keys.
+    fn stored() -> serde_json::Value {
+        json!({
+            "provider": { "kind": "ClusterIntegrationProvider", "name": "app", "uid": "u" },
+            "clientId": "client",
+            "tokenUrl": "https://app.example.com/token",
+            "identityUrl": "https://api.example.com/me",
+            "clientAuthentication": "ClientSecretPost",
+            "requestFormat": "Form",
+            "revocationEffect": "Grant",
+            "privateNetworks": [],
+        })
+    }
+
+    #[test]
+    fn stored_grants_stay_readable_and_bound() {
+        let binding: Binding = serde_json::from_value(stored()).unwrap();
+        let parts = ["u", "client", "https://app.example.com", "", "https://api.example.com"];
+        assert_eq!(binding.digest(), short_hash(&parts));
+        assert_eq!(serde_json::to_value(&binding).unwrap(), stored());
+    }
+
+    #[test]
+    fn a_key_is_bound_to_provider_and_origin() {
+        let provider = |uid: &str| ProviderRef {
+            kind: ProviderKind::ClusterIntegrationProvider,
+            namespace: None,
+            name: "app".into(),
+            uid: uid.into(),
+        };
+        let digest = |uid: &str, url: Option<&str>| {
+            Binding::of_api_key(provider(uid), url.map(|url| url.parse().unwrap()), vec![]).digest()
+        };
+        let here = digest("u", Some("https://api.example.com/me"));
+        assert_eq!(here, digest("u", Some("https://api.example.com/v2/me")));
+        for other in [digest("v", Some("https://api.example.com/me")), digest("u", Some("https://evil.example.com/me"))] {
+            assert_ne!(here, other);
+        }
+        assert_ne!(here, digest("u", None));
+    }
 }

@@ -88,6 +88,7 @@ pub fn first_grant(
         epoch,
         generation: 1,
         attempt: None,
+        api_key: None,
         tokens: Tokens {
             access_token: answer.access_token.clone(),
             token_type: answer.token_type.clone(),

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::expression::Expression;
-use super::resolved::{CLIENT_ID, OAuthClient, Provider};
+use super::resolved::{CLIENT_ID, Identity, OAuthClient, Provider};
 use super::template::{RuleError, TemplateError};
 use crate::api::provider::{ClientAuthentication, ErrorWords, Method, RequestFormat};
 use crate::grant::binding::RevocationRequest;
@@ -72,6 +72,31 @@ pub enum RenderError {
     Template(#[from] TemplateError),
 }
 
+/// Checks the person's values against the patterns of the provider's form.
+pub(super) fn check_values(provider: &Provider, parameters: &BTreeMap<String, String>) -> Result<(), RenderError> {
+    for (name, rule) in &provider.parameters {
+        let Some(value) = parameters.get(name) else { continue };
+        rule.check(value).map_err(|source| RenderError::Value { name: name.clone(), source })?;
+    }
+    Ok(())
+}
+
+impl Identity {
+    /// The call with its address filled.
+    pub(super) fn render(
+        &self,
+        provider: &Provider,
+        parameters: &BTreeMap<String, String>,
+    ) -> Result<IdentityEndpoint, TemplateError> {
+        Ok(IdentityEndpoint {
+            method: self.method,
+            url: self.url.render(parameters)?,
+            success: self.success.clone(),
+            private_networks: Arc::clone(&provider.private_networks),
+        })
+    }
+}
+
 impl Endpoints {
     /// Fills the templates of `provider`. The values are checked against the form's patterns first.
     pub fn render(
@@ -80,10 +105,7 @@ impl Endpoints {
         client_id: &str,
         parameters: &BTreeMap<String, String>,
     ) -> Result<Self, RenderError> {
-        for (name, rule) in &provider.parameters {
-            let Some(value) = parameters.get(name) else { continue };
-            rule.check(value).map_err(|source| RenderError::Value { name: name.clone(), source })?;
-        }
+        check_values(provider, parameters)?;
         Ok(Self {
             authorization: client.authorization_url.render(parameters)?,
             token: TokenEndpoint {
@@ -94,18 +116,7 @@ impl Endpoints {
                 private_networks: provider.private_networks.clone(),
             },
             introspection: client.introspection_url.as_ref().map(|url| url.render(parameters)).transpose()?,
-            identity: client
-                .identity
-                .as_ref()
-                .map(|identity| {
-                    Ok::<_, TemplateError>(IdentityEndpoint {
-                        method: identity.method,
-                        url: identity.url.render(parameters)?,
-                        success: identity.success.clone(),
-                        private_networks: provider.private_networks.clone(),
-                    })
-                })
-                .transpose()?,
+            identity: client.identity.as_ref().map(|call| call.render(provider, parameters)).transpose()?,
             revocation: client
                 .revocation
                 .as_ref()
@@ -130,7 +141,7 @@ impl Endpoints {
             provider: provider.reference.clone(),
             client_id: credentials.client_id.clone(),
             client: provider.reference.namespace.is_some().then(|| credentials.clone()),
-            token_url: self.token.url.clone(),
+            token_url: Some(self.token.url.clone()),
             introspection_url: self.introspection.clone(),
             identity_url: self.identity.as_ref().map(|identity| identity.url.clone()),
             client_authentication: client.client_authentication,

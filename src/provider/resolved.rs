@@ -10,12 +10,13 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use url::Url;
 
+use super::api_key::KeyForm;
 use super::discovery::ServerMetadata;
 use super::expression::{Expression, ExpressionError};
 use super::template::{ParameterRule, RuleError, TemplateError, UrlTemplate};
 use crate::api::ProviderKind;
 use crate::api::provider::{
-    ClientAuthentication, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RequestFormat,
+    ApiKey, ClientAuthentication, IdentityCall, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RequestFormat,
     RevocationAuthentication, RevocationBody, RevocationEffect,
 };
 use crate::digest::short_hash;
@@ -58,6 +59,8 @@ pub struct Provider {
     pub parameters: BTreeMap<String, ParameterRule>,
     /// The OAuth 2.0 client; `None` where there is none.
     pub oauth: Option<OAuthClient>,
+    /// What is asked of a person who gives an API key; `None` where none is taken.
+    pub api_key: Option<KeyClient>,
     /// What goes to `status.metadata`.
     pub metadata: BTreeMap<String, Arc<Expression>>,
     /// What goes to the token Secret.
@@ -119,6 +122,15 @@ pub struct OAuthClient {
     pub grant_identity: Option<Arc<Expression>>,
 }
 
+/// How an app takes an API key.
+#[derive(Clone, Debug)]
+pub struct KeyClient {
+    /// What a key looks like, and how it is sent.
+    pub form: KeyForm,
+    /// The call that proves a key.
+    pub identity: Option<Identity>,
+}
+
 /// The call that proves a credential.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -172,6 +184,12 @@ pub enum ProviderError {
         /// Why, and where.
         source: ExpressionError,
     },
+    /// It says neither how to authorize nor how to send a key.
+    #[error("the description needs oauth2 or apiKey")]
+    NoCredential,
+    /// The pattern of the key does not compile.
+    #[error("apiKey.pattern: {0}")]
+    KeyPattern(#[source] RuleError),
     /// A parameter's pattern does not compile.
     #[error("parameters.{name}: {source}")]
     Parameter {
@@ -265,6 +283,10 @@ impl Provider {
             .collect::<Result<BTreeMap<_, _>, _>>()?;
         let callback_url = callback_url(spec, around)?;
         let oauth = spec.oauth2.as_ref().map(|_| oauth_client(spec, around, &parameters)).transpose()?;
+        let api_key = spec.api_key.as_ref().map(|section| key_client(section, spec, &parameters)).transpose()?;
+        if oauth.is_none() && api_key.is_none() {
+            return Err(ProviderError::NoCredential);
+        }
         let text = serde_json::to_string(spec).map_err(ProviderError::Encode)?;
         let discovered = around.discovered.map(|metadata| format!("{metadata:?}")).unwrap_or_default();
         Ok(Self {
@@ -274,6 +296,7 @@ impl Provider {
             allowed_namespaces: spec.allowed_namespaces.clone(),
             private_networks: networks(spec)?,
             oauth,
+            api_key,
             needs_identity: needs_identity(spec),
             metadata: expressions("metadata", &spec.metadata)?,
             secret_metadata: expressions("secretMetadata", &spec.secret_metadata)?,
@@ -281,6 +304,44 @@ impl Provider {
             callback_url,
             reference,
         })
+    }
+}
+
+fn key_client(
+    section: &ApiKey,
+    spec: &ProviderSpec,
+    parameters: &BTreeMap<String, ParameterRule>,
+) -> Result<KeyClient, ProviderError> {
+    let form = KeyForm::new(section).map_err(ProviderError::KeyPattern)?;
+    let identity = spec.identity.as_ref().map(|call| described_identity(call, parameters)).transpose()?;
+    Ok(KeyClient { form, identity })
+}
+
+/// The section `identity`.
+fn described_identity(
+    call: &IdentityCall,
+    parameters: &BTreeMap<String, ParameterRule>,
+) -> Result<Identity, ProviderError> {
+    let field = "identity.url";
+    let url = call.call.url.as_deref().ok_or(ProviderError::Missing { field, remedy: "set it, or leave identity out" })?;
+    Ok(Identity {
+        method: call.call.method.unwrap_or(Method::Get),
+        url: template(field, url, parameters)?,
+        success: call.success.as_deref().map(|source| expression("identity.success", source)).transpose()?,
+    })
+}
+
+/// An address whose places are all values of the form, or the client's identifier.
+fn template(
+    field: &'static str,
+    text: &str,
+    parameters: &BTreeMap<String, ParameterRule>,
+) -> Result<UrlTemplate, ProviderError> {
+    let template = UrlTemplate::parse(text).map_err(|source| ProviderError::Url { field, source })?;
+    let unknown = template.parameters().into_iter().find(|name| *name != CLIENT_ID && !parameters.contains_key(*name));
+    match unknown.map(str::to_owned) {
+        Some(name) => Err(ProviderError::UnknownParameter { field, name }),
+        None => Ok(template),
     }
 }
 
@@ -292,14 +353,7 @@ fn oauth_client(
     let oauth = spec.oauth2.clone().unwrap_or_default();
     let found = around.discovered;
     let url = |field: &'static str, own: Option<&str>, discovered: Option<&Url>| -> Result<_, ProviderError> {
-        let Some(text) = own.or(discovered.map(Url::as_str)) else { return Ok(None) };
-        let template = UrlTemplate::parse(text).map_err(|source| ProviderError::Url { field, source })?;
-        if let Some(name) =
-            template.parameters().into_iter().find(|name| *name != CLIENT_ID && !parameters.contains_key(*name))
-        {
-            return Err(ProviderError::UnknownParameter { field, name: name.to_owned() });
-        }
-        Ok(Some(template))
+        own.or(discovered.map(Url::as_str)).map(|text| template(field, text, parameters)).transpose()
     };
     let remedy = "set it, or set oauth2.issuer to a server with metadata (RFC 8414)";
     let authorization_url = url(
@@ -320,25 +374,14 @@ fn oauth_client(
         found.and_then(|metadata| metadata.introspection_endpoint.as_ref()),
     )?;
     let identity = match &spec.identity {
-        Some(call) => {
-            let field = "identity.url";
-            let template = url(field, call.call.url.as_deref(), None)?
-                .ok_or(ProviderError::Missing { field, remedy: "set it, or leave identity out" })?;
-            Some((call.call.method.unwrap_or(Method::Get), template, &call.success))
-        }
+        Some(call) => Some(described_identity(call, parameters)?),
         None => url(
             "oauth2.userinfoURL",
             oauth.userinfo_url.as_deref(),
             found.and_then(|metadata| metadata.userinfo_endpoint.as_ref()),
         )?
-        .map(|template| (Method::Get, template, &None)),
+        .map(|url| Identity { method: Method::Get, url, success: None }),
     };
-    let identity = identity
-        .map(|(method, url, success)| {
-            let success = success.as_deref().map(|source| expression("identity.success", source)).transpose()?;
-            Ok(Identity { method, url, success })
-        })
-        .transpose()?;
     for (field, extra) in [
         ("oauth2.authorizationParams", &oauth.authorization_params),
         ("oauth2.tokenParams", &oauth.token_params),

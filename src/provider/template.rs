@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 use url::{Host, Url};
 
+pub(super) use rule::whole_match;
 pub use rule::{LONGEST_PATTERN, LONGEST_VALUE, ParameterRule, RuleError};
 
 /// The longest template, in bytes.
