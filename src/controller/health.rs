@@ -44,15 +44,17 @@ fn is_well(health: &Health) -> bool {
 }
 
 /// Makes a check and remembers what came of it.
-pub async fn check(context: &Context, situation: &Situation<'_>) {
-    let Some((settings, connection)) = situation.served() else { return };
-    let (Some(grant), Some(endpoint)) = (&situation.grant, connection.identity()) else { return };
+///
+/// Gives the reason in which this one check ended; `None` where none was made.
+pub async fn check(context: &Context, situation: &Situation<'_>) -> Option<Reason> {
+    let (settings, connection) = situation.served()?;
+    let (grant, endpoint) = (situation.grant.as_ref()?, connection.identity()?);
     let token = match access_token(context, &situation.uid, grant).await {
         Ok(Some(token)) => token,
-        Ok(None) => return,
+        Ok(None) => return None,
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "no access token to check with");
-            return;
+            return None;
         }
     };
     let _pass = context.lanes.enter(Lane::Health, grant.summary.expires_at).await;
@@ -62,16 +64,13 @@ pub async fn check(context: &Context, situation: &Situation<'_>) {
         Err(busy) => {
             let until = Timestamp::now() + SignedDuration::try_from(busy.retry_in).unwrap_or_default();
             context.memories.update(&situation.uid, |memory| memory.health.not_before = Some(until));
-            return;
+            return None;
         }
     };
     let verdict = identity::verify(&context.outbound, endpoint, &token).await;
-    match &verdict {
-        identity::Verdict::Accepted(_) | identity::Verdict::Rejected { .. } => admission.succeeded(),
-        identity::Verdict::Limited { retry_after } => admission.limited(*retry_after),
-        identity::Verdict::Unavailable { .. } => admission.failed(),
-    }
+    verdict.tell(admission);
     let word = judge(&verdict, connection, endpoint);
+    let reason = word.reason;
     let now = Timestamp::now();
     context.memories.update(&situation.uid, |memory| {
         // Failures in a row are those of one authorization.
@@ -82,6 +81,7 @@ pub async fn check(context: &Context, situation: &Situation<'_>) {
         let threshold = if untried { 1 } else { settings.failure_threshold };
         memory.health = Health { token: Some(held(grant)), ..after(&before, threshold, word, &verdict, now) };
     });
+    Some(reason)
 }
 
 fn judge(verdict: &identity::Verdict, connection: &Connection, endpoint: &IdentityEndpoint) -> Verdict {

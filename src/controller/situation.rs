@@ -75,6 +75,13 @@ impl<'a> Situation<'a> {
         }
     }
 
+    /// Whether a person can be sent to the app's consent page. Where a key is held that somebody gave, an app that takes
+    /// either can be authorized in its place; a key that the spec names has no rival.
+    pub fn can_authorize(&self) -> bool {
+        let offers = self.served().is_some_and(|(_, connection)| connection.provider().oauth.is_some());
+        offers && self.integration.spec.api_key.is_none()
+    }
+
     /// Whether the provider is still the one that the grant was made for: object, client and origins.
     pub fn is_bound(&self) -> bool {
         match (&self.grant, self.served()) {

@@ -30,6 +30,11 @@ impl Run<'_> {
             return Ok(());
         }
         let mut requested = asked.refresh.clone();
+        if situation.served_by_key().is_some() {
+            // A key has nothing to be refreshed with: asked and answered.
+            self.handled.extend(requested.map(|value| (request::REFRESH, value)));
+            return Ok(());
+        }
         // Each turn ends in a wait, or has changed the grant; three are enough for recover, refresh, wait.
         for _ in 0..4 {
             self.step = self.plan(situation, requested.is_some());
