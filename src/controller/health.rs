@@ -93,9 +93,7 @@ fn judge(verdict: &identity::Verdict, connection: &Connection, endpoint: &Identi
     let host = endpoint.url.host_str().unwrap_or_default();
     let word = |healthy, reason, message| Verdict { healthy, reason, message };
     match verdict {
-        identity::Verdict::Accepted(_) => {
-            word(Some(true), Reason::Verified, format!("{app} accepts the {what}."))
-        }
+        identity::Verdict::Accepted(_) => word(Some(true), Reason::Verified, format!("{app} accepts the {what}.")),
         identity::Verdict::Rejected { status } => word(
             Some(false),
             Reason::Rejected,

@@ -36,7 +36,9 @@ pub enum KeySecretError {
         name: String,
     },
     /// It does not have this key, or the key has no text.
-    #[error("Secret {name} has no text under {key}; put the API key there, or name another key in spec.apiKey.secretRef.key")]
+    #[error(
+        "Secret {name} has no text under {key}; put the API key there, or name another key in spec.apiKey.secretRef.key"
+    )]
     NoText {
         /// Its name.
         name: String,

@@ -55,9 +55,7 @@ pub fn requests(situation: &Situation<'_>, mirrored: &BTreeMap<String, String>) 
         let slot = match annotation {
             request::CONNECT if !older(installed) => &mut requests.connect,
             request::REFRESH if grant.is_some() && !older(installed) => &mut requests.refresh,
-            request::DISCONNECT
-                if (grant.is_some() || names_key) && !not_later(created) && !not_later(installed) =>
-            {
+            request::DISCONNECT if (grant.is_some() || names_key) && !not_later(created) && !not_later(installed) => {
                 &mut requests.disconnect
             }
             request::CHECK => &mut requests.check,

@@ -124,7 +124,9 @@ fn authorized(facts: &Facts<'_>) -> Observed {
                        connect again to replace it.";
         return Observed::no(Authorized, Reason::ForeignGrant, message);
     }
-    if let Some(trouble) = key_trouble(facts).filter(|trouble| situation.grant.is_none() || unhealthy(trouble).is_none()) {
+    if let Some(trouble) =
+        key_trouble(facts).filter(|trouble| situation.grant.is_none() || unhealthy(trouble).is_none())
+    {
         let stays = match (&situation.grant, trouble.reason) {
             (Some(_), Reason::ApiKeyMissing) => " The earlier key stays in use.",
             _ => "",

@@ -184,7 +184,8 @@ mod tests {
         };
         let here = digest("u", Some("https://api.example.com/me"));
         assert_eq!(here, digest("u", Some("https://api.example.com/v2/me")));
-        for other in [digest("v", Some("https://api.example.com/me")), digest("u", Some("https://evil.example.com/me"))] {
+        for other in [digest("v", Some("https://api.example.com/me")), digest("u", Some("https://evil.example.com/me"))]
+        {
             assert_ne!(here, other);
         }
         assert_ne!(here, digest("u", None));

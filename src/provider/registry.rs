@@ -24,8 +24,8 @@ use crate::api::{
     ClusterIntegrationProvider, IntegrationProvider, ProjectIntegration, ProviderKind, ProviderSpec, READABLE_LABEL,
     Reason,
 };
-use crate::grant::{ClientCredentials, GrantView};
 use crate::grant::binding::ProviderRef;
+use crate::grant::{ClientCredentials, GrantView};
 use crate::sensitive::Sensitive;
 use crate::tenancy::Tenants;
 

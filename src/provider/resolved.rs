@@ -16,8 +16,8 @@ use super::expression::{Expression, ExpressionError};
 use super::template::{ParameterRule, RuleError, TemplateError, UrlTemplate};
 use crate::api::ProviderKind;
 use crate::api::provider::{
-    ApiKey, ClientAuthentication, IdentityCall, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RequestFormat,
-    RevocationAuthentication, RevocationBody, RevocationEffect,
+    ApiKey, ClientAuthentication, IdentityCall, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile,
+    RequestFormat, RevocationAuthentication, RevocationBody, RevocationEffect,
 };
 use crate::digest::short_hash;
 use crate::grant::binding::ProviderRef;
@@ -307,6 +307,13 @@ impl Provider {
     }
 }
 
+impl Provider {
+    /// A value that the form asks for and nobody has given.
+    pub fn missing_parameter(&self, given: &BTreeMap<String, String>) -> Option<&str> {
+        self.parameters.keys().map(String::as_str).find(|name| !given.contains_key(*name))
+    }
+}
+
 fn key_client(
     section: &ApiKey,
     spec: &ProviderSpec,
@@ -323,7 +330,8 @@ fn described_identity(
     parameters: &BTreeMap<String, ParameterRule>,
 ) -> Result<Identity, ProviderError> {
     let field = "identity.url";
-    let url = call.call.url.as_deref().ok_or(ProviderError::Missing { field, remedy: "set it, or leave identity out" })?;
+    let url =
+        call.call.url.as_deref().ok_or(ProviderError::Missing { field, remedy: "set it, or leave identity out" })?;
     Ok(Identity {
         method: call.call.method.unwrap_or(Method::Get),
         url: template(field, url, parameters)?,

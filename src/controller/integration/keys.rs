@@ -161,7 +161,10 @@ impl Run<'_> {
         let source = format!("Secret {}", reference.name);
         let stays = if situation.grant.is_some() { "; the earlier key stays in use" } else { "" };
         let unproved = |reason, cause: String, pause| Looked {
-            trouble: Some(KeyTrouble { reason, message: format!("{cause}, so the key in {source} is not proved yet{stays}. It is tried again.") }),
+            trouble: Some(KeyTrouble {
+                reason,
+                message: format!("{cause}, so the key in {source} is not proved yet{stays}. It is tried again."),
+            }),
             refused: None,
             pause,
         };
