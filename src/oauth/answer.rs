@@ -1,9 +1,12 @@
 //! Reads what a token endpoint says (RFC 6749 §5), from servers that keep to the letter and from those that do not.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::api::provider::ErrorWords;
+use crate::provider::expression::without_tokens;
 use crate::sensitive::Sensitive;
 
 /// Longest token that is taken, in bytes.
@@ -22,10 +25,31 @@ pub struct TokenAnswer {
     pub refresh_token: Option<Sensitive>,
     /// The lifetime; `None` when the answer has none that makes sense.
     pub lifetime: Option<SignedDuration>,
+    /// The refresh token's lifetime; `None` when the answer has none that makes sense.
+    pub refresh_token_lifetime: Option<SignedDuration>,
     /// The granted scopes; `None` when the answer has none, which means those that were asked for.
     pub scopes: Option<Vec<String>>,
-    /// The whole answer, tokens included.
+    /// Further tokens, by the name that `oauth2.tokenSets` has for them; those that the answer has.
+    pub sets: BTreeMap<String, SetTokens>,
+    /// The answer without its tokens: what expressions see.
     pub body: Value,
+}
+
+/// Further tokens of an answer, such as a user's beside a bot's.
+#[derive(Clone, Debug)]
+pub struct SetTokens {
+    /// The access token.
+    pub access_token: Sensitive,
+    /// How it is used; `Bearer` when the answer does not say.
+    pub token_type: String,
+    /// The refresh token, where there is one.
+    pub refresh_token: Option<Sensitive>,
+    /// The lifetime; `None` when the answer has none that makes sense.
+    pub lifetime: Option<SignedDuration>,
+    /// The refresh token's lifetime; `None` when the answer has none that makes sense.
+    pub refresh_token_lifetime: Option<SignedDuration>,
+    /// The granted scopes; `None` when the answer has none, which means those that were asked for.
+    pub scopes: Option<Vec<String>>,
 }
 
 /// What a refusal means for the grant.
@@ -105,8 +129,10 @@ fn tokens(value: Value) -> Answer {
             .map_or_else(|| "Bearer".to_owned(), canonical_type),
         refresh_token: refresh_token.map(Sensitive::new),
         lifetime: value.get("expires_in").and_then(lifetime),
+        refresh_token_lifetime: value.get("refresh_token_expires_in").and_then(lifetime),
         scopes: value.get("scope").and_then(scopes),
-        body: value,
+        sets: BTreeMap::new(),
+        body: without_tokens(&value),
     }))
 }
 
