@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::expression::Expression;
-use super::resolved::{AnswerRules, CLIENT_ID, ExtraParams, OAuthClient, Provider};
+use super::resolved::{AnswerRules, CLIENT_ID, ExtraParams, Identity, OAuthClient, Provider};
 use super::template::{RuleError, TemplateError, UrlTemplate};
 use crate::api::provider::{Assertion, ClientAuthentication, Method, RequestFormat};
 use crate::grant::binding::RevocationRequest;
@@ -100,6 +100,38 @@ pub enum RenderError {
     Template(#[from] TemplateError),
 }
 
+/// The values that hold: the person's and the form's defaults, once they are checked and none is missing.
+pub(super) fn fill(
+    provider: &Provider,
+    parameters: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, RenderError> {
+    let form = &provider.parameters;
+    let values = form.values(&[parameters]);
+    if let Some((name, source)) = form.mistake(&values) {
+        return Err(RenderError::Value { name: name.to_owned(), source });
+    }
+    match form.missing(&values) {
+        Some(name) => Err(RenderError::Missing { name: name.to_owned() }),
+        None => Ok(values),
+    }
+}
+
+impl Identity {
+    /// The call with its address filled.
+    pub(super) fn render(
+        &self,
+        provider: &Provider,
+        parameters: &BTreeMap<String, String>,
+    ) -> Result<IdentityEndpoint, TemplateError> {
+        Ok(IdentityEndpoint {
+            method: self.method,
+            url: self.url.render(parameters)?,
+            success: self.success.clone(),
+            private_networks: Arc::clone(&provider.private_networks),
+        })
+    }
+}
+
 impl Endpoints {
     /// Fills the templates of `provider` with these values and the form's defaults, after checking them.
     pub fn render(
@@ -108,14 +140,7 @@ impl Endpoints {
         client_id: &str,
         parameters: &BTreeMap<String, String>,
     ) -> Result<Self, RenderError> {
-        let form = &provider.parameters;
-        let mut values = form.values(&[parameters]);
-        if let Some((name, source)) = form.mistake(&values) {
-            return Err(RenderError::Value { name: name.to_owned(), source });
-        }
-        if let Some(name) = form.missing(&values) {
-            return Err(RenderError::Missing { name: name.to_owned() });
-        }
+        let mut values = fill(provider, parameters)?;
         let extra = |params: &ExtraParams| -> BTreeMap<String, String> {
             params.iter().filter_map(|(name, text)| Some((name.clone(), text.render(&values)?))).collect()
         };
@@ -140,18 +165,7 @@ impl Endpoints {
                 private_networks: provider.private_networks.clone(),
             },
             introspection: optional(&client.introspection_url)?,
-            identity: client
-                .identity
-                .as_ref()
-                .map(|identity| {
-                    Ok::<_, TemplateError>(IdentityEndpoint {
-                        method: identity.method,
-                        url: identity.url.render(&values)?,
-                        success: identity.success.clone(),
-                        private_networks: provider.private_networks.clone(),
-                    })
-                })
-                .transpose()?,
+            identity: client.identity.as_ref().map(|call| call.render(provider, &values)).transpose()?,
             revocation: client
                 .revocation
                 .as_ref()
@@ -175,7 +189,7 @@ impl Endpoints {
             provider: provider.reference.clone(),
             client_id: credentials.client_id.clone(),
             client: provider.reference.namespace.is_some().then(|| credentials.clone()),
-            token_url: self.token.url.clone(),
+            token_url: Some(self.token.url.clone()),
             refresh_url: self.token.refresh_url.clone(),
             introspection_url: self.introspection.clone(),
             identity_url: self.identity.as_ref().map(|identity| identity.url.clone()),

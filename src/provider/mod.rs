@@ -4,7 +4,9 @@
 //! [`discovery`] finds endpoints; [`template`], [`form`] and [`expression`] read what a description says; [`catalogue`] holds the
 //! descriptions built in. [`resolved`] puts them together, and [`registry`], which alone knows a cluster, looks them up.
 
+pub mod api_key;
 pub mod catalogue;
+pub mod connection;
 pub mod credentials;
 pub mod discovery;
 pub mod endpoints;

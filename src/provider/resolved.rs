@@ -2,6 +2,7 @@
 //!
 //! Pure: discovery has been made before, and nothing here knows a client or a clock.
 
+mod api_key;
 mod answer;
 mod oauth2;
 mod requests;
@@ -14,6 +15,8 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use url::Url;
 
+pub use api_key::KeyClient;
+use api_key::key_client;
 pub use answer::{AnswerRules, TokenPlaces};
 use oauth2::oauth_client;
 pub use oauth2::{OAuthClient, RevocationCall};
@@ -22,7 +25,7 @@ pub use requests::ExtraParams;
 use super::discovery::ServerMetadata;
 use super::expression::{Expression, ExpressionError};
 use super::form::{Form, FormError};
-use super::template::{TemplateError, UrlTemplate};
+use super::template::{RuleError, TemplateError, UrlTemplate};
 use crate::api::ProviderKind;
 use crate::api::provider::{Method, ProviderSpec};
 use crate::digest::short_hash;
@@ -49,6 +52,8 @@ pub struct Provider {
     pub parameters: Form,
     /// The OAuth 2.0 client; `None` where there is none.
     pub oauth: Option<OAuthClient>,
+    /// What is asked of a person who gives an API key; `None` where none is taken.
+    pub api_key: Option<KeyClient>,
     /// What goes to `status.metadata`.
     pub metadata: BTreeMap<String, Arc<Expression>>,
     /// What goes to the token Secret.
@@ -110,6 +115,12 @@ pub enum ProviderError {
         /// What stands there.
         text: String,
     },
+    /// It says neither how to authorize nor how to send a key.
+    #[error("the description needs oauth2 or apiKey")]
+    NoCredential,
+    /// The pattern of the key does not compile.
+    #[error("apiKey.pattern: {0}")]
+    KeyPattern(#[source] RuleError),
     /// A parameter of the protocol cannot be renamed like this.
     #[error("oauth2.parameterNames.{name} {problem}")]
     ParameterName {
@@ -213,6 +224,10 @@ impl Provider {
         let parameters = Form::new(&spec.parameters)?;
         let callback_url = callback_url(spec, around)?;
         let oauth = spec.oauth2.as_ref().map(|_| oauth_client(spec, around, &parameters)).transpose()?;
+        let api_key = spec.api_key.as_ref().map(|section| key_client(section, spec, &parameters)).transpose()?;
+        if oauth.is_none() && api_key.is_none() {
+            return Err(ProviderError::NoCredential);
+        }
         let text = serde_json::to_string(spec).map_err(ProviderError::Encode)?;
         let discovered = around.discovered.map(|metadata| format!("{metadata:?}")).unwrap_or_default();
         Ok(Self {
@@ -222,6 +237,7 @@ impl Provider {
             allowed_namespaces: spec.allowed_namespaces.clone(),
             private_networks: networks(spec)?,
             oauth,
+            api_key,
             needs_identity: needs_identity(spec),
             metadata: expressions("metadata", &spec.metadata)?,
             secret_metadata: expressions("secretMetadata", &spec.secret_metadata)?,
@@ -229,6 +245,13 @@ impl Provider {
             callback_url,
             reference,
         })
+    }
+}
+
+impl Provider {
+    /// A value that the form asks for and nobody has given.
+    pub fn missing_parameter(&self, given: &BTreeMap<String, String>) -> Option<&str> {
+        self.parameters.missing(&self.parameters.values(&[given]))
     }
 }
 
