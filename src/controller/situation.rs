@@ -3,8 +3,10 @@
 use kube::ResourceExt as _;
 
 use super::context::Context;
+use super::memory::Later;
 use super::settings::{Settings, SettingsError, settings};
 use crate::api::ProjectIntegration;
+use crate::api::provider::Reauthorization;
 use crate::grant::GrantView;
 use crate::provider::registry::{LookupError, Usable};
 use crate::tenancy::TenantMismatch;
@@ -29,6 +31,8 @@ pub struct Situation<'a> {
     pub grant: Option<GrantView>,
     /// Whether a grant lies there that was made for another life of it.
     pub foreign: bool,
+    /// A later authorization of the same installation, at a provider where that ends this one.
+    pub later: Option<Later>,
 }
 
 impl<'a> Situation<'a> {
@@ -44,7 +48,12 @@ impl<'a> Situation<'a> {
         let grant = found.filter(|_| !foreign);
         let provider =
             if tenancy.is_ok() && settings.is_ok() { Some(context.registry.usable(integration).await) } else { None };
-        Self { integration, namespace, name, uid, tenancy, settings, provider, grant, foreign }
+        let ends_earlier = |usable: &Usable| usable.client.reauthorization == Reauthorization::ReplacesEarlier;
+        let later = match (&grant, &provider) {
+            (Some(grant), Some(Ok(usable))) if ends_earlier(usable) => context.later_sibling(grant),
+            _ => None,
+        };
+        Self { integration, namespace, name, uid, tenancy, settings, provider, grant, foreign, later }
     }
 
     /// The settings and the provider, where the integration is served and both can be used.

@@ -10,7 +10,8 @@ use url::Url;
 
 use crate::api::ProviderKind;
 use crate::api::provider::{
-    ClientAuthentication, Method, RequestFormat, RevocationAuthentication, RevocationEffect, TokenChoice,
+    ClientAuthentication, Method, Reauthorization, RequestFormat, RevocationAuthentication, RevocationEffect,
+    TokenChoice,
 };
 use crate::digest::short_hash;
 use crate::sensitive::Sensitive;
@@ -69,6 +70,9 @@ pub struct Binding {
     pub revocation: Option<RevocationRequest>,
     /// What a revocation ends.
     pub revocation_effect: RevocationEffect,
+    /// What a second authorization of the same installation does to the first.
+    #[serde(default)]
+    pub reauthorization: Reauthorization,
     /// Private networks that the provider's endpoints may lie in.
     #[serde(default)]
     pub private_networks: Vec<IpNet>,
@@ -105,6 +109,11 @@ pub struct TokenInBody {
 }
 
 impl Binding {
+    /// The client: the origin of its server, and its id there.
+    pub fn client_at(&self) -> (String, &str) {
+        (origin(Some(&self.token_url)), &self.client_id)
+    }
+
     /// A digest of everything that must stay the same for the credentials to be sent: provider, client and origins.
     pub fn digest(&self) -> String {
         short_hash(&[
