@@ -1,5 +1,7 @@
 //! The operator's binary: reads the command line, prepares cryptography and the log, and runs what was asked for.
 
+#![forbid(unsafe_code)]
+
 use anyhow::Context as _;
 use clap::Parser as _;
 use integration_operator::config::{Cli, Command, LogFormat};

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::context::Context;
-use crate::api::provider::RevocationEffect;
 use crate::api::{FINALIZER, ProjectIntegration, Reason};
 use crate::causes::chain;
 use crate::finalizer::{self, FinalizerError};
@@ -81,7 +80,7 @@ pub async fn forget(context: &Context, integration: &ProjectIntegration) -> Resu
     if let Some(pause) = in_flight(context, &owner, &held) {
         return Ok(Progress::Wait(pause));
     }
-    end(context, integration, &held).await;
+    let held = end(context, integration, held).await?;
     if let Some(published) = &held.view.published {
         withdraw(&context.client, &namespace, published).await?;
     }
@@ -100,20 +99,21 @@ fn in_flight(context: &Context, owner: &Owner, held: &Held) -> Option<Duration> 
 }
 
 /// Asks the provider to revoke, unless that would end what others hold. Bounded, and its failure is told, not obeyed.
-async fn end(context: &Context, integration: &ProjectIntegration, held: &Held) {
+/// Returns the grant as it lies there then.
+async fn end(context: &Context, integration: &ProjectIntegration, held: Held) -> Result<Held, StoreError> {
     let refused = held.view.refused.as_ref().is_some_and(|refusal| refusal.epoch == held.grant.epoch);
     if refused || held.grant.binding.revocation.is_none() {
-        return;
+        return Ok(held);
     }
-    // When in doubt about siblings, nothing of theirs is put at risk.
-    let shared = context.grants.has_siblings(&held.view).await.unwrap_or(true);
-    if shared && held.grant.binding.revocation_effect != RevocationEffect::Token {
+    let (held, company) = context.grants.leave(&held).await?;
+    context.wrote(&held.grant.integration.uid, &held.view);
+    if held.grant.binding.revocation_harms(company) {
         let note =
             "Other integrations hold the same installation: it was forgotten here and not revoked at the provider.";
         context.events.normal(integration, Reason::RevocationSkippedShared, "Revoke", note).await;
-        return;
+        return Ok(held);
     }
-    let client = client_of(context, held).await;
+    let client = client_of(context, &held).await;
     let asked = revoke(&context.outbound, &held.grant, client.as_ref());
     match tokio::time::timeout(REVOKE_PATIENCE, asked).await {
         Ok(Ok(())) => {
@@ -125,6 +125,7 @@ async fn end(context: &Context, integration: &ProjectIntegration, held: &Held) {
         Ok(Err(error)) => failed(context, integration, &chain(&error)).await,
         Err(_) => failed(context, integration, "the provider did not answer in time").await,
     }
+    Ok(held)
 }
 
 async fn failed(context: &Context, integration: &ProjectIntegration, cause: &str) {

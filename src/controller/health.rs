@@ -28,7 +28,8 @@ pub fn next_check(situation: &Situation<'_>, health: &Health, requested: bool) -
     let interval = SignedDuration::try_from(settings.check_interval).unwrap_or(SignedDuration::from_mins(10));
     // What was found of a token that is no longer held says nothing of the one that is.
     let outdated = health.token.is_some_and(|token| token != held(grant)) && !is_well(health)
-        || health.token.is_some_and(|(epoch, _)| epoch != grant.summary.epoch);
+        || health.token.is_some_and(|(epoch, _)| epoch != grant.summary.epoch)
+        || situation.later.is_some() && health.later != situation.later;
     let checked_at = health.checked_at.filter(|_| !outdated);
     let due = checked_at.map_or(Timestamp::UNIX_EPOCH, |at| at.saturating_add(interval).unwrap_or(at));
     Some(health.not_before.map_or(due, |earliest| due.max(earliest)))
@@ -69,22 +70,27 @@ pub async fn check(context: &Context, situation: &Situation<'_>) -> Option<Reaso
     };
     let verdict = identity::verify(&context.outbound, endpoint, &token).await;
     verdict.tell(admission);
-    let word = judge(&verdict, connection, endpoint);
+    let word = judge(&verdict, connection, endpoint, situation.later.is_some());
     let reason = word.reason;
     let now = Timestamp::now();
     context.memories.update(&situation.uid, |memory| {
         // Failures in a row are those of one authorization.
         let another = memory.health.token.is_some_and(|(epoch, _)| epoch != grant.summary.epoch);
         let before = if another { Health::default() } else { memory.health.clone() };
-        // A key that has never worked was given by mistake; there is nothing to wait for.
+        // Where a later authorization ends this one, a refusal is no accident that may pass; nor is that of a key that has
+        // never worked.
         let untried = grant.summary.api_key.is_some() && before.verdict.is_none();
-        let threshold = if untried { 1 } else { settings.failure_threshold };
-        memory.health = Health { token: Some(held(grant)), ..after(&before, threshold, word, &verdict, now) };
+        let certain = untried || situation.later.is_some() && word.reason == Reason::Rejected;
+        let threshold = if certain { 1 } else { settings.failure_threshold };
+        let told = word.healthy.is_some();
+        let health = after(&before, threshold, word, &verdict, now);
+        let later = if told && health.checked_at.is_some() { situation.later.clone() } else { before.later };
+        memory.health = Health { token: Some(held(grant)), later, ..health };
     });
     Some(reason)
 }
 
-fn judge(verdict: &identity::Verdict, connection: &Connection, endpoint: &IdentityEndpoint) -> Verdict {
+fn judge(verdict: &identity::Verdict, connection: &Connection, endpoint: &IdentityEndpoint, replaced: bool) -> Verdict {
     let app = &connection.provider().display_name;
     let (what, remedy) = match connection {
         Connection::OAuth(_) => ("access token", "connect again"),
@@ -94,11 +100,18 @@ fn judge(verdict: &identity::Verdict, connection: &Connection, endpoint: &Identi
     let word = |healthy, reason, message| Verdict { healthy, reason, message };
     match verdict {
         identity::Verdict::Accepted(_) => word(Some(true), Reason::Verified, format!("{app} accepts the {what}.")),
-        identity::Verdict::Rejected { status } => word(
-            Some(false),
-            Reason::Rejected,
-            format!("{app} refuses the {what} (HTTP {status} from {host}); if it stays so, {remedy}."),
-        ),
+        identity::Verdict::Rejected { status } => {
+            let remedy = if replaced {
+                "a later authorization of the same installation ended this one; connect again".to_owned()
+            } else {
+                format!("if it stays so, {remedy}")
+            };
+            word(
+                Some(false),
+                Reason::Rejected,
+                format!("{app} refuses the {what} (HTTP {status} from {host}); {remedy}."),
+            )
+        }
         identity::Verdict::Limited { .. } => {
             word(None, Reason::RateLimited, format!("{app} asks for fewer requests; the check is made again later."))
         }
@@ -138,6 +151,8 @@ fn after(before: &Health, threshold: u32, word: Verdict, verdict: &identity::Ver
         last_failed_at: if failed { Some(now) } else { before.last_failed_at },
         verdict: if counts && !(limited && before.verdict.is_some()) { Some(word) } else { before.verdict.clone() },
         not_before,
+        later: before.later.clone(),
+        dead: matches!(verdict, identity::Verdict::Rejected { status: 401 | 200..=299 }),
     }
 }
 

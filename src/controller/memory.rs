@@ -35,6 +35,8 @@ pub struct Memory {
     pub told: Option<(u64, Timestamp)>,
     /// A Secret that is not ours has the name we want.
     pub conflict: Option<String>,
+    /// The later authorization of the same installation in spite of which a refresh succeeded.
+    pub outlived: Option<Later>,
 }
 
 /// A refresh that failed.
@@ -89,6 +91,19 @@ pub struct Health {
     pub verdict: Option<Verdict>,
     /// Not before this moment.
     pub not_before: Option<Timestamp>,
+    /// The later authorization of the same installation that was known when the last check was made.
+    pub later: Option<Later>,
+    /// Whether the last check left no doubt that the token is dead: 401, or a no by the description's own word.
+    pub dead: bool,
+}
+
+/// An authorization of the same installation that is later than one's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Later {
+    /// The uid of its grant.
+    pub grant: String,
+    /// Its epoch.
+    pub epoch: u64,
 }
 
 /// What the last checks amount to.

@@ -3,8 +3,10 @@
 use kube::ResourceExt as _;
 
 use super::context::Context;
+use super::memory::Later;
 use super::settings::{Settings, SettingsError, settings};
 use crate::api::ProjectIntegration;
+use crate::api::provider::Reauthorization;
 use crate::grant::GrantView;
 use crate::provider::connection::{Connection, Keyed};
 use crate::provider::registry::{LookupError, Usable};
@@ -30,6 +32,8 @@ pub struct Situation<'a> {
     pub grant: Option<GrantView>,
     /// Whether a grant lies there that was made for another life of it.
     pub foreign: bool,
+    /// A later authorization of the same installation, at a provider where that ends this one.
+    pub later: Option<Later>,
 }
 
 impl<'a> Situation<'a> {
@@ -48,7 +52,15 @@ impl<'a> Situation<'a> {
         } else {
             None
         };
-        Self { integration, namespace, name, uid, tenancy, settings, provider, grant, foreign }
+        let ends_earlier = |connection: &Connection| match connection {
+            Connection::OAuth(usable) => usable.client.reauthorization == Reauthorization::ReplacesEarlier,
+            Connection::ApiKey(_) => false,
+        };
+        let later = match (&grant, &provider) {
+            (Some(grant), Some(Ok(connection))) if ends_earlier(connection) => context.later_sibling(grant),
+            _ => None,
+        };
+        Self { integration, namespace, name, uid, tenancy, settings, provider, grant, foreign, later }
     }
 
     /// The settings and the provider, where the integration is served and both can be used.

@@ -153,7 +153,11 @@ fn authorized(facts: &Facts<'_>) -> Observed {
         return Observed::no(Authorized, Reason::AuthorizationRequired, message);
     };
     if let Some(refusal) = grant.refused.as_ref().filter(|refusal| refusal.epoch == grant.summary.epoch) {
-        let message = format!("Refreshing failed for good: {}.", refusal.message);
+        let message = if refusal.replaced {
+            format!("{}.", sentence(&refusal.message))
+        } else {
+            format!("Refreshing failed for good: {}.", refusal.message)
+        };
         return Observed::no(Authorized, Reason::ReauthorizationRequired, message);
     }
     if !situation.is_bound() && situation.served_by_key().is_some() {
@@ -230,7 +234,11 @@ fn token_fresh(facts: &Facts<'_>, grant: &GrantView) -> Observed {
         let message = format!("The access token has expired.{}", cause.unwrap_or_default());
         return Observed::no(TokenFresh, Reason::Expired, message);
     }
-    if grant.refused.is_some() {
+    if let Some(refusal) = &grant.refused {
+        if refusal.replaced {
+            let message = "The access token has ended with its authorization.";
+            return Observed::no(TokenFresh, Reason::RefreshFailing, message);
+        }
         let message = "The access token works until it expires; it cannot be refreshed any more.";
         return Observed::no(TokenFresh, Reason::RefreshFailing, message);
     }

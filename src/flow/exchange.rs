@@ -10,8 +10,9 @@ use kube::api::Api;
 use serde_json::Value;
 
 use super::Flow;
-use crate::api::provider::{Pkce, RevocationEffect};
+use crate::api::provider::Pkce;
 use crate::api::{ProjectIntegration, ProviderKind, request};
+use crate::grant::sharing::Company;
 use crate::grant::store::{Held, Marks, grant_name};
 use crate::grant::{ClientCredentials, Grant, GrantView, Handled, Owner, StoreError, Tokens};
 use crate::oauth::answer::{ErrorClass, TokenAnswer, TokenRefusal};
@@ -238,8 +239,10 @@ async fn who_is_it(flow: &Flow, usable: &Usable, answer: &TokenAnswer) -> Value 
 
 fn is_other_account(held: &Held, new: &Grant) -> bool {
     let lives = held.view.refused.is_none() && held.grant.integration.uid == new.integration.uid;
+    // Installations of two clients cannot be compared.
+    let same_client = held.grant.binding.client_at() == new.binding.client_at();
     let differs = match (&held.grant.installation, &new.installation) {
-        (Some(old), Some(new)) => old != new,
+        (Some(old), Some(new)) => same_client && old != new,
         _ => false,
     };
     lives && differs
@@ -287,11 +290,12 @@ pub(super) async fn replace(
         published: (!same_life).then_some(None),
         handled: Some(handled),
         orphaned: Some(None),
+        leaving: Some(None),
     };
     let view = flow.grants.replace(&held.view, grant, &marks).await?;
-    // The tokens before: revoked only where that cannot end the new grant or a sibling's.
-    let harmless = held.grant.binding.revocation_effect == RevocationEffect::Token;
-    if same_life && harmless && held.view.refused.is_none() {
+    // The tokens before: revoked only where that cannot end the new grant or a sibling's. The new grant stands by now, so
+    // that it is among those that are looked at.
+    if same_life && held.view.refused.is_none() && is_harmless(flow, &held.grant, grant).await {
         let client = client.filter(|client| client.client_id == held.grant.binding.client_id);
         if let Err(error) = revoke(&flow.outbound, &held.grant, client).await {
             tracing::info!(error = &error as &dyn std::error::Error, "the tokens before could not be revoked");
@@ -300,9 +304,23 @@ pub(super) async fn replace(
     Ok(view)
 }
 
-/// Revokes tokens that are kept nowhere, where that revokes nothing else.
+/// Whether the tokens of `old` can be revoked without an end of `new`, or of what others hold. Where it is not known
+/// that they are of different installations, they may be of the same.
+async fn is_harmless(flow: &Flow, old: &Grant, new: &Grant) -> bool {
+    let company = match (&old.installation, &new.installation) {
+        (Some(before), Some(now)) if before != now => Company::default(),
+        _ => Company { living: true, same_token: old.tokens.access_token == new.tokens.access_token },
+    };
+    // When in doubt about others, nothing of theirs is put at risk.
+    let others = flow.grants.company(old, None).await.unwrap_or(Company::UNKNOWN);
+    !old.binding.revocation_harms(company.and(others))
+}
+
+/// Revokes tokens that are kept nowhere, where that revokes nothing else: somebody may use the same installation in a
+/// place that nobody here knows of.
 async fn give_back_tokens(flow: &Flow, usable: &Usable, grant: &Grant) {
-    if grant.binding.revocation_effect != RevocationEffect::Token {
+    let others = flow.grants.company(grant, None).await.unwrap_or(Company::UNKNOWN);
+    if grant.binding.revocation_harms(Company { living: true, ..others }) {
         return;
     }
     if let Err(error) = revoke(&flow.outbound, grant, Some(&usable.credentials)).await {
@@ -316,12 +334,20 @@ pub(super) async fn give_back(flow: &Flow, client: Option<&ClientCredentials>, g
     let name = grant_name(&grant.integration.namespace, &grant.integration.name);
     let mut revoked = false;
     for _ in 0..GIVE_BACKS {
-        let Ok(Some(held)) = flow.grants.get(&name).await else { return };
+        let Ok(Some(mut held)) = flow.grants.get(&name).await else { return };
         if held.grant.integration != grant.integration || held.grant.epoch != grant.epoch {
             return;
         }
         if !revoked {
-            revoke_unshared(flow, client, &held).await;
+            held = match flow.grants.leave(&held).await {
+                Ok((left, company)) => {
+                    revoke_unshared(flow, client, &left.grant, company).await;
+                    left
+                }
+                Err(error) if error.is_conflict() => continue,
+                // Who else is there cannot be told: it is forgotten, and not revoked.
+                Err(_) => held,
+            };
             revoked = true;
         }
         if let Some(published) = &held.view.published
@@ -341,12 +367,12 @@ pub(super) async fn give_back(flow: &Flow, client: Option<&ClientCredentials>, g
     }
 }
 
-async fn revoke_unshared(flow: &Flow, client: Option<&ClientCredentials>, held: &Held) {
-    let shared = flow.grants.has_siblings(&held.view).await.unwrap_or(true);
-    if shared && held.grant.binding.revocation_effect != RevocationEffect::Token {
+async fn revoke_unshared(flow: &Flow, client: Option<&ClientCredentials>, grant: &Grant, company: Company) {
+    if grant.binding.revocation_harms(company) {
+        tracing::info!("a grant without integration is not revoked: others hold the same installation");
         return;
     }
-    if let Err(error) = revoke(&flow.outbound, &held.grant, client).await {
+    if let Err(error) = revoke(&flow.outbound, grant, client).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "a grant without integration was not revoked");
     }
 }

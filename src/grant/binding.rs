@@ -13,7 +13,8 @@ use url::Url;
 use super::credentials::ClientCredentials;
 use crate::api::ProviderKind;
 use crate::api::provider::{
-    Assertion, ClientAuthentication, Method, RequestFormat, RevocationAuthentication, RevocationEffect, TokenChoice,
+    Assertion, ClientAuthentication, Method, Reauthorization, RequestFormat, RevocationAuthentication,
+    RevocationEffect, TokenChoice,
 };
 use crate::digest::short_hash;
 
@@ -74,6 +75,9 @@ pub struct Binding {
     /// What a revocation ends.
     #[serde(default)]
     pub revocation_effect: RevocationEffect,
+    /// What a second authorization of the same installation does to the first.
+    #[serde(default)]
+    pub reauthorization: Reauthorization,
     /// Private networks that the provider's endpoints may lie in.
     #[serde(default)]
     pub private_networks: Vec<IpNet>,
@@ -129,8 +133,14 @@ impl Binding {
             request_format: RequestFormat::default(),
             revocation: None,
             revocation_effect: RevocationEffect::default(),
+            reauthorization: Reauthorization::default(),
             private_networks,
         }
+    }
+
+    /// The client: the origin of its server, and its id there.
+    pub fn client_at(&self) -> (String, &str) {
+        (origin(self.token_url.as_ref()), &self.client_id)
     }
 
     /// A digest of everything that must stay the same for the credentials to be sent: provider, client and origins.

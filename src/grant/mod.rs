@@ -8,6 +8,7 @@ pub mod credentials;
 pub mod plan;
 pub mod record;
 pub mod schedule;
+pub mod sharing;
 pub mod store;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ pub use credentials::{ClientCredentials, Which};
 pub use record::{GrantView, Handled, Intent, KeySource, Published, Refusal, Summary};
 pub use store::{GrantStore, StoreError};
 
+use crate::api::provider::Reauthorization;
 use crate::sensitive::Sensitive;
 
 /// The integration that a grant belongs to.
@@ -116,7 +118,7 @@ impl Grant {
         secrets
     }
 
-    /// The part of it that may be seen by those who can read the Secret's metadata.
+    /// The part of it that may be seen by those who can read the Secret's metadata; the store adds the fingerprint.
     pub fn summary(&self) -> Summary {
         Summary {
             integration: self.integration.clone(),
@@ -131,6 +133,8 @@ impl Grant {
             provider: self.binding.provider.clone(),
             binding: self.binding.digest(),
             installation: self.installation.clone(),
+            ends_earlier: self.binding.reauthorization == Reauthorization::ReplacesEarlier,
+            fingerprint: None,
         }
     }
 }
@@ -161,6 +165,8 @@ pub(crate) mod tests_support {
             },
             binding: "binding".into(),
             installation: None,
+            ends_earlier: false,
+            fingerprint: None,
         }
     }
 
@@ -177,6 +183,25 @@ pub(crate) mod tests_support {
             refused: None,
             mismatch: None,
             orphaned: None,
+            leaving: None,
+        }
+    }
+
+    /// A binding to a provider that revokes by RFC 7009.
+    pub(crate) fn binding() -> Binding {
+        Binding {
+            provider: summary(0, None).provider,
+            client_id: "client".into(),
+            client: None,
+            token_url: "https://app.example/token".parse().unwrap(),
+            introspection_url: None,
+            identity_url: None,
+            client_authentication: crate::api::provider::ClientAuthentication::default(),
+            request_format: crate::api::provider::RequestFormat::default(),
+            revocation: None,
+            revocation_effect: crate::api::provider::RevocationEffect::default(),
+            reauthorization: Reauthorization::default(),
+            private_networks: vec![],
         }
     }
 }

@@ -121,6 +121,11 @@ impl SigningKey {
         authenticate(&self.0, "api-key", &format!("{uid} {}", key.expose()))
     }
 
+    /// The key under which access tokens are hashed, see [`GrantStore::fingerprinting`](crate::grant::GrantStore).
+    pub fn fingerprints(&self) -> Sensitive {
+        Sensitive::new(authenticate(&self.0, "fingerprints", ""))
+    }
+
     /// Proof that a page was shown to a browser for a ticket.
     pub fn click(&self, ticket: &str, browser: &str) -> Sensitive {
         Sensitive::new(authenticate(&self.0, "click", &format!("{ticket} {browser}")))

@@ -98,7 +98,7 @@ pub fn first_grant(
         },
         scopes: answer.scopes.clone().unwrap_or_else(|| attempt.scopes.clone()),
         requested_scopes: attempt.scopes.clone(),
-        installation: installation(client.grant_identity.as_deref(), &binding.client_id, &variables),
+        installation: installation(client.grant_identity.as_deref(), &binding, &variables),
         metadata: BTreeMap::new(),
         secret_metadata: secret_values(&provider.secret_metadata, &variables, answer.refresh_token.as_ref()),
         parameters: attempt.parameters.clone(),
@@ -109,12 +109,15 @@ pub fn first_grant(
     grant
 }
 
-/// Hash of client and upstream installation, where the description tells installations apart.
-pub fn installation(expression: Option<&Expression>, client_id: &str, variables: &Variables) -> Option<String> {
+/// Hash of client and upstream installation, where the description tells installations apart. A client is an id at a
+/// server: two servers may well know a client by the same id.
+pub fn installation(expression: Option<&Expression>, binding: &Binding, variables: &Variables) -> Option<String> {
+    let (server, client_id) = binding.client_at();
+    let hash = |text: &str| Some(short_hash(&[&server, client_id, text]));
     match expression?.evaluate(variables) {
         Ok(Value::Null) | Err(_) => None,
-        Ok(Value::String(text)) => Some(short_hash(&[client_id, &text])),
-        Ok(other) => Some(short_hash(&[client_id, &other.to_string()])),
+        Ok(Value::String(text)) => hash(&text),
+        Ok(other) => hash(&other.to_string()),
     }
 }
 

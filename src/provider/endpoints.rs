@@ -199,6 +199,7 @@ impl Endpoints {
             request_format: client.request_format,
             revocation: self.revocation.clone(),
             revocation_effect: client.revocation_effect,
+            reauthorization: client.reauthorization,
             private_networks: provider.private_networks.to_vec(),
         }
     }

@@ -36,5 +36,6 @@ mod origins;
 mod plugin;
 mod process;
 mod refresh;
+mod siblings;
 mod tenants;
 mod vendor;

@@ -61,32 +61,38 @@ impl Run<'_> {
                 Step::Introspect(intent) => self.introspect(situation, &usable, &intent).await?,
                 Step::Probe(intent) => self.probe(situation, &usable, &intent).await?,
             };
-            match outcome {
-                Outcome::Renewed(held) => {
-                    if let Some(value) = requested.take() {
-                        self.handled.push((request::REFRESH, value));
-                    }
-                    self.renewed(situation, *held);
-                }
-                Outcome::Ended(view) => {
-                    self.trouble(situation, None);
-                    situation.grant = Some(*view);
-                }
-                Outcome::Failed(failure) => {
-                    self.trouble(situation, Some(failure));
-                    let latest = self.context.grant(&situation.namespace, &situation.name, &situation.uid);
-                    situation.grant = latest.or(situation.grant.take());
-                }
-                Outcome::Superseded => {
-                    self.look_again(Timestamp::now() + SignedDuration::from_secs(1));
-                    return Ok(());
-                }
+            if matches!(outcome, Outcome::Renewed(_))
+                && let Some(value) = requested.take()
+            {
+                self.handled.push((request::REFRESH, value));
+            }
+            let superseded = matches!(outcome, Outcome::Superseded);
+            self.take(situation, outcome);
+            if superseded {
+                return Ok(());
             }
         }
         Ok(())
     }
 
-    fn plan(&self, situation: &Situation<'_>, requested: bool) -> Step {
+    /// Takes what came of a refresh into what is known.
+    pub(super) fn take(&mut self, situation: &mut Situation<'_>, outcome: Outcome) {
+        match outcome {
+            Outcome::Renewed(held) => self.renewed(situation, *held),
+            Outcome::Ended(view) => {
+                self.trouble(situation, None);
+                situation.grant = Some(*view);
+            }
+            Outcome::Failed(failure) => {
+                self.trouble(situation, Some(failure));
+                let latest = self.context.grant(&situation.namespace, &situation.name, &situation.uid);
+                situation.grant = latest.or(situation.grant.take());
+            }
+            Outcome::Superseded => self.look_again(Timestamp::now() + SignedDuration::from_secs(1)),
+        }
+    }
+
+    pub(super) fn plan(&self, situation: &Situation<'_>, requested: bool) -> Step {
         let (Some(grant), Some((settings, usable))) = (&situation.grant, situation.served_by_oauth()) else {
             return Step::Wait(None);
         };
@@ -102,7 +108,7 @@ impl Run<'_> {
         plan::next(grant, settings.timing(usable.client.refresh_every), usable.client.profile(), asker, moment)
     }
 
-    async fn refresh(
+    pub(super) async fn refresh(
         &self,
         situation: &Situation<'_>,
         usable: &Usable,

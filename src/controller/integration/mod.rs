@@ -1,10 +1,11 @@
 //! The driver: one reconcile of one integration, as a row of steps over a [`Situation`].
 //!
-//! The steps that take more than a few lines lie beside it: `freshness` and `publication`.
+//! The steps that take more than a few lines lie beside it: `freshness`, `publication` and `replacement`.
 
 mod freshness;
 mod keys;
 mod publication;
+mod replacement;
 mod unreadable;
 
 use std::sync::Arc;
@@ -121,6 +122,7 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
         let note = "What was held was revoked, or forgotten, on request.";
         context.events.normal(integration, Reason::Disconnected, "Disconnect", note).await;
     }
+    run.stay(&mut situation).await?;
     let connecting = run.connect(&mut situation, &asked).await?;
     run.take_key(&mut situation, &asked).await?;
     if situation.served().is_some() && situation.grant.is_some() {
@@ -128,6 +130,7 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
         run.keep_fresh(&mut situation, &asked).await?;
         run.publish(&mut situation, &asked).await?;
         run.prove(&situation, &asked).await;
+        run.face_replacement(&mut situation, &asked).await?;
     }
     run.finish(situation, connecting, &mirrored).await
 }
