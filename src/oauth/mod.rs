@@ -11,3 +11,6 @@ pub mod identity;
 pub mod introspect;
 pub mod revoke;
 pub mod token;
+
+#[cfg(test)]
+mod tests;
