@@ -57,7 +57,7 @@ pub async fn check(context: &Context, situation: &Situation<'_>) {
         }
     };
     let _pass = context.lanes.enter(Lane::Health, grant.summary.expires_at).await;
-    let host = endpoint.url.host_str().unwrap_or_default();
+    let host = endpoint.call.url.host_str().unwrap_or_default();
     let admission = match context.gates.admit(&usable.provider.reference.uid, host) {
         Ok(admission) => admission,
         Err(busy) => {
@@ -67,11 +67,7 @@ pub async fn check(context: &Context, situation: &Situation<'_>) {
         }
     };
     let verdict = identity::verify(&context.outbound, endpoint, &token).await;
-    match &verdict {
-        identity::Verdict::Accepted(_) | identity::Verdict::Rejected { .. } => admission.succeeded(),
-        identity::Verdict::Limited { retry_after } => admission.limited(*retry_after),
-        identity::Verdict::Unavailable { .. } => admission.failed(),
-    }
+    verdict.tell(admission);
     let word = judge(&verdict, usable, endpoint);
     let now = Timestamp::now();
     context.memories.update(&situation.uid, |memory| {
@@ -84,7 +80,7 @@ pub async fn check(context: &Context, situation: &Situation<'_>) {
 
 fn judge(verdict: &identity::Verdict, usable: &Usable, endpoint: &IdentityEndpoint) -> Verdict {
     let app = &usable.provider.display_name;
-    let host = endpoint.url.host_str().unwrap_or_default();
+    let host = endpoint.call.url.host_str().unwrap_or_default();
     let word = |healthy, reason, message| Verdict { healthy, reason, message };
     match verdict {
         identity::Verdict::Accepted(_) => {

@@ -4,6 +4,7 @@
 //! [`discovery`] finds endpoints; [`template`] and [`expression`] read what a description says; [`catalogue`] holds the
 //! descriptions built in. [`resolved`] puts them together, and [`registry`], which alone knows a cluster, looks them up.
 
+pub mod call;
 pub mod catalogue;
 pub mod discovery;
 pub mod endpoints;

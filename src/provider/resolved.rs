@@ -2,6 +2,7 @@
 //!
 //! Pure: discovery has been made before, and nothing here knows a client or a clock.
 
+mod account;
 mod oauth2;
 
 use std::collections::BTreeMap;
@@ -12,14 +13,16 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use url::Url;
 
+pub use account::{ApiRules, Identity};
 use oauth2::oauth_client;
 pub use oauth2::{OAuthClient, RevocationCall};
 
+use super::call::{CallError, PlacementError};
 use super::discovery::ServerMetadata;
 use super::expression::{Expression, ExpressionError};
-use super::template::{ParameterRule, RuleError, TemplateError, UrlTemplate};
+use super::template::{ParameterRule, RuleError, TemplateError};
 use crate::api::ProviderKind;
-use crate::api::provider::{Method, ProviderSpec};
+use crate::api::provider::ProviderSpec;
 use crate::digest::short_hash;
 use crate::grant::binding::ProviderRef;
 use crate::grant::schedule::parse_duration;
@@ -44,6 +47,8 @@ pub struct Provider {
     pub parameters: BTreeMap<String, ParameterRule>,
     /// The OAuth 2.0 client; `None` where there is none.
     pub oauth: Option<OAuthClient>,
+    /// What all calls to its API have in common.
+    pub api: ApiRules,
     /// What goes to `status.metadata`.
     pub metadata: BTreeMap<String, Arc<Expression>>,
     /// What goes to the token Secret.
@@ -54,17 +59,6 @@ pub struct Provider {
     pub callback_url: Url,
     /// A digest of the description, by which a change in the middle of a flow is noticed.
     pub pin: String,
-}
-
-/// The call that proves a credential.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// Method.
-    pub method: Method,
-    /// Address.
-    pub url: UrlTemplate,
-    /// When a 2xx answer is a yes.
-    pub success: Option<Arc<Expression>>,
 }
 
 /// A description that cannot be used. Every variant names the field.
@@ -130,6 +124,12 @@ pub enum ProviderError {
         /// The field.
         field: &'static str,
     },
+    /// A call cannot be made as described.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A credential cannot be sent as described.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
     /// A length of time cannot be read.
     #[error("{field}: {text} is not a length of time such as 1h30m")]
     Duration {
@@ -186,7 +186,8 @@ impl Provider {
             })
             .collect::<Result<BTreeMap<_, _>, _>>()?;
         let callback_url = callback_url(spec, around)?;
-        let oauth = spec.oauth2.as_ref().map(|_| oauth_client(spec, around, &parameters)).transpose()?;
+        let api = ApiRules::new(spec, &parameters)?;
+        let oauth = spec.oauth2.as_ref().map(|_| oauth_client(spec, around, &parameters, &api)).transpose()?;
         let text = serde_json::to_string(spec).map_err(ProviderError::Encode)?;
         let discovered = around.discovered.map(|metadata| format!("{metadata:?}")).unwrap_or_default();
         Ok(Self {
@@ -196,6 +197,7 @@ impl Provider {
             allowed_namespaces: spec.allowed_namespaces.clone(),
             private_networks: networks(spec)?,
             oauth,
+            api,
             needs_identity: needs_identity(spec),
             metadata: expressions("metadata", &spec.metadata)?,
             secret_metadata: expressions("secretMetadata", &spec.secret_metadata)?,
