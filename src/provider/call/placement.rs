@@ -156,7 +156,7 @@ impl Placement {
             Kind::Password { username } => basic(&username.render(&BTreeMap::new()).ok()?, credential),
             Kind::Username { password } => basic(credential, password),
         };
-        let mut value = HeaderValue::from_str(&Sensitive::new(text).expose()).ok()?;
+        let mut value = HeaderValue::from_str(Sensitive::new(text).expose()).ok()?;
         value.set_sensitive(true);
         Some((self.carrier(), value))
     }

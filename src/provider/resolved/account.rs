@@ -79,7 +79,7 @@ impl ApiRules {
         }))
     }
 
-    /// A GET of the `UserInfo` endpoint (OpenID Connect Core §5.3), which proves a credential as well.
+    /// A GET of the `UserInfo` endpoint (`OpenID` Connect Core §5.3), which proves a credential as well.
     pub(super) fn userinfo(&self, url: UrlTemplate) -> Result<Identity, ProviderError> {
         let call = CallTemplate::get(url, &self.headers, &self.carriers())?;
         Ok(Identity { call, success: None, limited: vec![] })
