@@ -62,14 +62,14 @@ impl Keyed {
         let name = || provider.reference.name.clone();
         let client = provider.api_key.clone().ok_or_else(|| LookupError::NoApiKey { name: name() })?;
         check_values(&provider, parameters)?;
-        let identity = client.identity.as_ref().map(|call| call.render(&provider, parameters)).transpose();
-        let identity = identity.map_err(RenderError::from)?;
+        let identity = client.identity.as_ref().map(|call| call.render(&provider, &client.placement, parameters));
+        let identity = identity.transpose().map_err(RenderError::from)?;
         Ok(Self { form: client.form, identity, provider })
     }
 
     /// What a key that is given now is bound to: the provider, and the origin that proves it.
     pub fn binding(&self) -> Binding {
-        let identity_url = self.identity.as_ref().map(|identity| identity.url.clone());
+        let identity_url = self.identity.as_ref().map(|identity| identity.call.url.clone());
         Binding::of_api_key(self.provider.reference.clone(), identity_url, self.provider.private_networks.to_vec())
     }
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use url::Url;
 
+use super::call::{Placement, PreparedCall};
 use super::expression::Expression;
 use super::resolved::{CLIENT_ID, Identity, OAuthClient, Provider};
 use super::template::{RuleError, TemplateError};
-use crate::api::provider::{ClientAuthentication, ErrorWords, Method, RequestFormat};
+use crate::api::provider::{ClientAuthentication, ErrorWords, RequestFormat};
 use crate::grant::binding::RevocationRequest;
 use crate::grant::{Binding, ClientCredentials};
 
@@ -28,17 +29,15 @@ pub struct TokenEndpoint {
     pub private_networks: Arc<[IpNet]>,
 }
 
-/// The call, with its address rendered.
+/// The call that proves a credential, with its address rendered.
 #[derive(Clone, Debug)]
 pub struct IdentityEndpoint {
-    /// Method.
-    pub method: Method,
-    /// Address.
-    pub url: Url,
+    /// The request.
+    pub call: PreparedCall,
     /// When a 2xx answer is a yes.
     pub success: Option<Arc<Expression>>,
-    /// Private networks it may lie in.
-    pub private_networks: Arc<[IpNet]>,
+    /// Statuses that mean: the credential is good, and this call is beyond its rights.
+    pub limited: Vec<u16>,
 }
 
 /// A provider's addresses for one integration: templates filled with its parameters.
@@ -82,17 +81,17 @@ pub(super) fn check_values(provider: &Provider, parameters: &BTreeMap<String, St
 }
 
 impl Identity {
-    /// The call with its address filled.
+    /// The call with its address filled, for a credential that is placed so.
     pub(super) fn render(
         &self,
         provider: &Provider,
+        placement: &Placement,
         parameters: &BTreeMap<String, String>,
     ) -> Result<IdentityEndpoint, TemplateError> {
         Ok(IdentityEndpoint {
-            method: self.method,
-            url: self.url.render(parameters)?,
+            call: self.call.prepare(placement, parameters, &provider.private_networks)?,
             success: self.success.clone(),
-            private_networks: Arc::clone(&provider.private_networks),
+            limited: self.limited.clone(),
         })
     }
 }
@@ -116,7 +115,11 @@ impl Endpoints {
                 private_networks: provider.private_networks.clone(),
             },
             introspection: client.introspection_url.as_ref().map(|url| url.render(parameters)).transpose()?,
-            identity: client.identity.as_ref().map(|call| call.render(provider, parameters)).transpose()?,
+            identity: client
+                .identity
+                .as_ref()
+                .map(|identity| identity.render(provider, &provider.api.authorization, parameters))
+                .transpose()?,
             revocation: client
                 .revocation
                 .as_ref()
@@ -143,7 +146,7 @@ impl Endpoints {
             client: provider.reference.namespace.is_some().then(|| credentials.clone()),
             token_url: Some(self.token.url.clone()),
             introspection_url: self.introspection.clone(),
-            identity_url: self.identity.as_ref().map(|identity| identity.url.clone()),
+            identity_url: self.identity.as_ref().map(|identity| identity.call.url.clone()),
             client_authentication: client.client_authentication,
             request_format: client.request_format,
             revocation: self.revocation.clone(),

@@ -2,6 +2,7 @@
 //!
 //! Pure: discovery has been made before, and nothing here knows a client or a clock.
 
+mod account;
 mod api_key;
 mod oauth2;
 
@@ -13,16 +14,18 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use url::Url;
 
+pub use account::{ApiRules, Identity};
 pub use api_key::KeyClient;
 use api_key::key_client;
 use oauth2::oauth_client;
 pub use oauth2::{OAuthClient, RevocationCall};
 
+use super::call::{CallError, PlacementError};
 use super::discovery::ServerMetadata;
 use super::expression::{Expression, ExpressionError};
-use super::template::{ParameterRule, RuleError, TemplateError, UrlTemplate};
+use super::template::{ParameterRule, RuleError, TemplateError};
 use crate::api::ProviderKind;
-use crate::api::provider::{Method, ProviderSpec};
+use crate::api::provider::ProviderSpec;
 use crate::digest::short_hash;
 use crate::grant::binding::ProviderRef;
 use crate::grant::schedule::parse_duration;
@@ -49,6 +52,8 @@ pub struct Provider {
     pub oauth: Option<OAuthClient>,
     /// What is asked of a person who gives an API key; `None` where none is taken.
     pub api_key: Option<KeyClient>,
+    /// What all calls to its API have in common.
+    pub api: ApiRules,
     /// What goes to `status.metadata`.
     pub metadata: BTreeMap<String, Arc<Expression>>,
     /// What goes to the token Secret.
@@ -59,17 +64,6 @@ pub struct Provider {
     pub callback_url: Url,
     /// A digest of the description, by which a change in the middle of a flow is noticed.
     pub pin: String,
-}
-
-/// The call that proves a credential.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// Method.
-    pub method: Method,
-    /// Address.
-    pub url: UrlTemplate,
-    /// When a 2xx answer is a yes.
-    pub success: Option<Arc<Expression>>,
 }
 
 /// A description that cannot be used. Every variant names the field.
@@ -141,6 +135,12 @@ pub enum ProviderError {
         /// The field.
         field: &'static str,
     },
+    /// A call cannot be made as described.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A credential cannot be sent as described.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
     /// A length of time cannot be read.
     #[error("{field}: {text} is not a length of time such as 1h30m")]
     Duration {
@@ -197,8 +197,9 @@ impl Provider {
             })
             .collect::<Result<BTreeMap<_, _>, _>>()?;
         let callback_url = callback_url(spec, around)?;
-        let oauth = spec.oauth2.as_ref().map(|_| oauth_client(spec, around, &parameters)).transpose()?;
-        let api_key = spec.api_key.as_ref().map(|section| key_client(section, spec, &parameters)).transpose()?;
+        let api = ApiRules::new(spec, &parameters)?;
+        let oauth = spec.oauth2.as_ref().map(|_| oauth_client(spec, around, &parameters, &api)).transpose()?;
+        let api_key = key_client(spec, &parameters, &api)?;
         if oauth.is_none() && api_key.is_none() {
             return Err(ProviderError::NoCredential);
         }
@@ -212,6 +213,7 @@ impl Provider {
             private_networks: networks(spec)?,
             oauth,
             api_key,
+            api,
             needs_identity: needs_identity(spec),
             metadata: expressions("metadata", &spec.metadata)?,
             secret_metadata: expressions("secretMetadata", &spec.secret_metadata)?,

@@ -5,6 +5,7 @@
 //! parsed again and compared with the template.
 
 mod rule;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,7 @@ use url::{Host, Url};
 
 pub(super) use rule::whole_match;
 pub use rule::{LONGEST_PATTERN, LONGEST_VALUE, ParameterRule, RuleError};
+pub use text::TextTemplate;
 
 /// The longest template, in bytes.
 pub const LONGEST_TEMPLATE: usize = 2048;
@@ -24,10 +26,10 @@ const PROBE: &str = "x0probe0x";
 #[derive(Debug, Error)]
 pub enum TemplateError {
     /// Longer than [`LONGEST_TEMPLATE`].
-    #[error("the URL template is longer than {LONGEST_TEMPLATE} bytes")]
+    #[error("the template is longer than {LONGEST_TEMPLATE} bytes")]
     TooLong,
     /// A brace without its partner, or something else than a name between braces.
-    #[error("the URL template has a misplaced brace at byte {position}")]
+    #[error("the template has a misplaced brace at byte {position}")]
     Brace {
         /// Where, in bytes from the start.
         position: usize,
@@ -82,6 +84,8 @@ enum Place {
     Host,
     Path,
     Query,
+    /// No URL at all.
+    Text,
 }
 
 impl UrlTemplate {
@@ -172,8 +176,13 @@ fn has_user_info(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-/// Cuts a template at its braces.
+/// Cuts the template of a URL at its braces.
 fn split(source: &str) -> Result<Vec<Piece>, TemplateError> {
+    split_with(source, place)
+}
+
+/// Cuts a template at its braces; `place` tells from the text before a brace where its value goes.
+fn split_with(source: &str, place: impl Fn(&str) -> Result<Place, TemplateError>) -> Result<Vec<Piece>, TemplateError> {
     let mut pieces = Vec::new();
     let mut position = 0;
     while let Some(open) = source[position..].find(['{', '}']).map(|found| position + found) {
@@ -235,6 +244,7 @@ fn fit(value: &str, place: Place) -> Option<String> {
         // Dots alone would be taken for "this" and "up" (RFC 3986 §5.2.4), encoded or not.
         Place::Path if value.bytes().all(|byte| byte == b'.') => None,
         Place::Path | Place::Query => Some(percent_encode(value)),
+        Place::Text => Some(value.to_owned()),
     }
 }
 

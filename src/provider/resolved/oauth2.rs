@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use url::Url;
 
-use super::{CLIENT_ID, Identity, ProviderError, Surroundings, duration, expression};
+use super::{ApiRules, CLIENT_ID, Identity, ProviderError, Surroundings, duration, expression};
 use crate::api::provider::{
     ClientAuthentication, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RequestFormat,
     RevocationAuthentication, RevocationBody, RevocationEffect,
@@ -99,6 +99,7 @@ pub(super) fn oauth_client(
     spec: &ProviderSpec,
     around: &Surroundings<'_>,
     parameters: &BTreeMap<String, ParameterRule>,
+    api: &ApiRules,
 ) -> Result<OAuthClient, ProviderError> {
     let oauth = spec.oauth2.clone().unwrap_or_default();
     let found = around.discovered;
@@ -130,26 +131,16 @@ pub(super) fn oauth_client(
         oauth.introspection_url.as_deref(),
         found.and_then(|metadata| metadata.introspection_endpoint.as_ref()),
     )?;
-    let identity = match &spec.identity {
-        Some(call) => {
-            let field = "identity.url";
-            let template = url(field, call.call.url.as_deref(), None)?
-                .ok_or(ProviderError::Missing { field, remedy: "set it, or leave identity out" })?;
-            Some((call.call.method.unwrap_or(Method::Get), template, &call.success))
-        }
+    let identity = match api.identity(spec.identity.as_ref(), parameters)? {
+        Some(identity) => Some(identity),
         None => url(
             "oauth2.userinfoURL",
             oauth.userinfo_url.as_deref(),
             found.and_then(|metadata| metadata.userinfo_endpoint.as_ref()),
         )?
-        .map(|template| (Method::Get, template, &None)),
+        .map(|url| api.userinfo(url))
+        .transpose()?,
     };
-    let identity = identity
-        .map(|(method, url, success)| {
-            let success = success.as_deref().map(|source| expression("identity.success", source)).transpose()?;
-            Ok(Identity { method, url, success })
-        })
-        .transpose()?;
     for (field, extra) in [
         ("oauth2.authorizationParams", &oauth.authorization_params),
         ("oauth2.tokenParams", &oauth.token_params),
