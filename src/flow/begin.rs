@@ -58,6 +58,9 @@ pub enum BeginError {
     /// The integration is suspended.
     #[error("the integration is suspended; set spec.suspend to false first")]
     Suspended,
+    /// The integration follows a key.
+    #[error("spec.apiKey names the key of this integration; change that Secret, or remove spec.apiKey first")]
+    KeyInSpec,
     /// A value that the provider's form asks for is missing.
     #[error("parameter {0} is missing; pass param.{0}=… or set spec.parameters.{0}")]
     MissingParameter(String),
@@ -79,6 +82,9 @@ impl Flow {
         }
         if integration.spec.suspend {
             return Err(BeginError::Suspended);
+        }
+        if integration.spec.api_key.is_some() {
+            return Err(BeginError::KeyInSpec);
         }
         let provider = self.registry.find(integration.spec.provider_kind, &namespace, &integration.spec.type_).await?;
         let parameters = provider.parameters.values(&[&integration.spec.parameters, &who.parameters]);

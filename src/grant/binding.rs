@@ -38,13 +38,15 @@ pub struct ProviderRef {
 pub struct Binding {
     /// The provider object.
     pub provider: ProviderRef,
-    /// The client that the grant was made to.
+    /// The client that the grant was made to; empty for an API key, which knows none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub client_id: String,
     /// For a tenant's own provider: its client's credentials, so that a revocation needs nothing of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientCredentials>,
-    /// Token endpoint.
-    pub token_url: Url,
+    /// Token endpoint; none for an API key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_url: Option<Url>,
     /// Where a refresh is sent, if not to the token endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_url: Option<Url>,
@@ -55,6 +57,7 @@ pub struct Binding {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity_url: Option<Url>,
     /// How the client authenticates.
+    #[serde(default)]
     pub client_authentication: ClientAuthentication,
     /// How client assertions are made.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -63,11 +66,13 @@ pub struct Binding {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameter_names: BTreeMap<String, String>,
     /// The body of token requests.
+    #[serde(default)]
     pub request_format: RequestFormat,
     /// The whole revocation request, with its address rendered; `None` where the provider has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<RevocationRequest>,
     /// What a revocation ends.
+    #[serde(default)]
     pub revocation_effect: RevocationEffect,
     /// Private networks that the provider's endpoints may lie in.
     #[serde(default)]
@@ -108,12 +113,32 @@ pub struct TokenInBody {
 }
 
 impl Binding {
+    /// That of an API key: the provider, and the one place that the operator itself sends it to.
+    pub fn of_api_key(provider: ProviderRef, identity_url: Option<Url>, private_networks: Vec<IpNet>) -> Self {
+        Self {
+            provider,
+            client_id: String::new(),
+            client: None,
+            token_url: None,
+            refresh_url: None,
+            introspection_url: None,
+            identity_url,
+            client_authentication: ClientAuthentication::default(),
+            assertion: Assertion::default(),
+            parameter_names: BTreeMap::new(),
+            request_format: RequestFormat::default(),
+            revocation: None,
+            revocation_effect: RevocationEffect::default(),
+            private_networks,
+        }
+    }
+
     /// A digest of everything that must stay the same for the credentials to be sent: provider, client and origins.
     pub fn digest(&self) -> String {
         let mut parts = vec![
             self.provider.uid.clone(),
             self.client_id.clone(),
-            origin(Some(&self.token_url)),
+            origin(self.token_url.as_ref()),
             origin(self.introspection_url.as_ref()),
             origin(self.identity_url.as_ref()),
         ];
@@ -133,23 +158,31 @@ fn is_default(assertion: &Assertion) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    const STORED: &str = r#"{
-        "provider": { "kind": "ClusterIntegrationProvider", "name": "app", "uid": "1" },
-        "clientId": "id",
-        "tokenUrl": "https://app.example/token",
-        "clientAuthentication": "ClientSecretPost",
-        "requestFormat": "Form",
-        "revocation": { "method": "POST", "url": "https://app.example/revoke", "authentication": "Client" },
-        "revocationEffect": "Grant"
-    }"#;
+    /// As it was written before there were API keys and other places for a refresh.
+    fn stored() -> serde_json::Value {
+        json!({
+            "provider": { "kind": "ClusterIntegrationProvider", "name": "app", "uid": "u" },
+            "clientId": "client",
+            "tokenUrl": "https://app.example.com/token",
+            "identityUrl": "https://api.example.com/me",
+            "clientAuthentication": "ClientSecretPost",
+            "requestFormat": "Form",
+            "revocationEffect": "Grant",
+            "privateNetworks": [],
+        })
+    }
 
     #[test]
-    fn bindings_of_earlier_versions_keep_their_digests() {
-        let mut binding: Binding = serde_json::from_str(STORED).unwrap();
-        let as_before = short_hash(&["1", "id", "https://app.example", "", ""]);
+    fn stored_grants_stay_readable_and_bound() {
+        let mut binding: Binding = serde_json::from_value(stored()).unwrap();
+        let parts = ["u", "client", "https://app.example.com", "", "https://api.example.com"];
+        let as_before = short_hash(&parts);
         assert_eq!(binding.digest(), as_before);
+        assert_eq!(serde_json::to_value(&binding).unwrap(), stored());
         binding.refresh_url = Some("https://app.example/refresh".parse().unwrap());
         let bound = binding.digest();
         assert_ne!(bound, as_before);
@@ -157,5 +190,25 @@ mod tests {
         assert_eq!(binding.digest(), bound, "the origin counts, not the path");
         binding.refresh_url = Some("https://evil.example/refresh".parse().unwrap());
         assert_ne!(binding.digest(), bound);
+    }
+
+    #[test]
+    fn a_key_is_bound_to_provider_and_origin() {
+        let provider = |uid: &str| ProviderRef {
+            kind: ProviderKind::ClusterIntegrationProvider,
+            namespace: None,
+            name: "app".into(),
+            uid: uid.into(),
+        };
+        let digest = |uid: &str, url: Option<&str>| {
+            Binding::of_api_key(provider(uid), url.map(|url| url.parse().unwrap()), vec![]).digest()
+        };
+        let here = digest("u", Some("https://api.example.com/me"));
+        assert_eq!(here, digest("u", Some("https://api.example.com/v2/me")));
+        for other in [digest("v", Some("https://api.example.com/me")), digest("u", Some("https://evil.example.com/me"))]
+        {
+            assert_ne!(here, other);
+        }
+        assert_ne!(here, digest("u", None));
     }
 }

@@ -88,6 +88,7 @@ pub fn first_grant(
         epoch,
         generation: 1,
         attempt: None,
+        api_key: None,
         tokens: Tokens {
             access_token: answer.access_token.clone(),
             token_type: answer.token_type.clone(),
@@ -118,7 +119,7 @@ pub fn installation(expression: Option<&Expression>, client_id: &str, variables:
 }
 
 /// Evaluates what goes to `status.metadata`; a result that holds a secret is left out. At most 4 KiB in all.
-fn public_values(
+pub fn public_values(
     expressions: &BTreeMap<String, Arc<Expression>>,
     variables: &Variables,
     secrets: &[&str],
@@ -140,7 +141,7 @@ fn public_values(
 }
 
 /// Evaluates what goes into the token Secret. A refresh token never does, whatever name an app repeats it under.
-fn secret_values(
+pub fn secret_values(
     expressions: &BTreeMap<String, Arc<Expression>>,
     variables: &Variables,
     refresh_token: Option<&Sensitive>,

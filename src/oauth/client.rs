@@ -32,8 +32,8 @@ pub struct ClientRules<'a> {
     pub method: ClientAuthentication,
     /// How assertions are made.
     pub assertion: &'a Assertion,
-    /// The token endpoint: an assertion's audience, unless it has one of its own.
-    pub token_url: &'a Url,
+    /// The token endpoint, where there is one: an assertion's audience, unless it has one of its own.
+    pub token_url: Option<&'a Url>,
     /// Names that this provider has for parameters of the protocol.
     pub names: &'a BTreeMap<String, String>,
 }
@@ -43,7 +43,7 @@ impl<'a> From<&'a TokenEndpoint> for ClientRules<'a> {
         Self {
             method: endpoint.authentication,
             assertion: &endpoint.assertion,
-            token_url: &endpoint.url,
+            token_url: Some(&endpoint.url),
             names: &endpoint.parameter_names,
         }
     }
@@ -54,7 +54,7 @@ impl<'a> From<&'a Binding> for ClientRules<'a> {
         Self {
             method: binding.client_authentication,
             assertion: &binding.assertion,
-            token_url: &binding.token_url,
+            token_url: binding.token_url.as_ref(),
             names: &binding.parameter_names,
         }
     }
@@ -162,7 +162,7 @@ fn assertion(client: &ClientCredentials, rules: ClientRules<'_>, now: Timestamp)
     let claims = json!({
         "iss": client.client_id,
         "sub": client.client_id,
-        "aud": rules.assertion.audience.as_deref().unwrap_or(rules.token_url.as_str()),
+        "aud": rules.assertion.audience.as_deref().unwrap_or(rules.token_url.map_or("", Url::as_str)),
         "jti": uuid::Uuid::new_v4(),
         "iat": now.as_second(),
         "exp": now.checked_add(ASSERTION_LIFETIME).ok()?.as_second(),

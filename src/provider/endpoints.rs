@@ -99,6 +99,22 @@ pub enum RenderError {
     Template(#[from] TemplateError),
 }
 
+/// The values that hold for one integration: those of `parameters` and the form's defaults, checked.
+pub(super) fn filled(
+    provider: &Provider,
+    parameters: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, RenderError> {
+    let form = &provider.parameters;
+    let values = form.values(&[parameters]);
+    if let Some((name, source)) = form.mistake(&values) {
+        return Err(RenderError::Value { name: name.to_owned(), source });
+    }
+    match form.missing(&values) {
+        Some(name) => Err(RenderError::Missing { name: name.to_owned() }),
+        None => Ok(values),
+    }
+}
+
 impl Identity {
     /// The call with its address filled, for a credential that is placed so.
     pub(super) fn render(
@@ -123,14 +139,7 @@ impl Endpoints {
         client_id: &str,
         parameters: &BTreeMap<String, String>,
     ) -> Result<Self, RenderError> {
-        let form = &provider.parameters;
-        let mut values = form.values(&[parameters]);
-        if let Some((name, source)) = form.mistake(&values) {
-            return Err(RenderError::Value { name: name.to_owned(), source });
-        }
-        if let Some(name) = form.missing(&values) {
-            return Err(RenderError::Missing { name: name.to_owned() });
-        }
+        let mut values = filled(provider, parameters)?;
         let extra = |params: &ExtraParams| -> BTreeMap<String, String> {
             params.iter().filter_map(|(name, text)| Some((name.clone(), text.render(&values)?))).collect()
         };
@@ -183,7 +192,7 @@ impl Endpoints {
             provider: provider.reference.clone(),
             client_id: credentials.client_id.clone(),
             client: provider.reference.namespace.is_some().then(|| credentials.clone()),
-            token_url: self.token.url.clone(),
+            token_url: Some(self.token.url.clone()),
             refresh_url: self.token.refresh_url.clone(),
             introspection_url: self.introspection.clone(),
             identity_url: self.identity.as_ref().map(|identity| identity.call.url.clone()),

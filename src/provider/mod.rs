@@ -4,8 +4,10 @@
 //! [`discovery`] finds endpoints; [`template`], [`form`] and [`expression`] read what a description says; [`catalogue`] holds the
 //! descriptions built in. [`resolved`] puts them together, and [`registry`], which alone knows a cluster, looks them up.
 
+pub mod api_key;
 pub mod call;
 pub mod catalogue;
+pub mod connection;
 pub mod credentials;
 pub mod discovery;
 pub mod endpoints;

@@ -15,6 +15,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use url::Url;
 
 use super::catalogue::{CatalogueError, with_preset};
+use super::connection::{Connection, Keyed, wants_key};
 use super::credentials;
 pub use super::credentials::CredentialsError;
 use super::discovery::{DiscoveryError, ServerMetadata, discover};
@@ -25,8 +26,8 @@ use crate::api::{
     ClusterIntegrationProvider, IntegrationProvider, ProjectIntegration, ProviderKind, ProviderSpec, READABLE_LABEL,
     Reason,
 };
-use crate::grant::ClientCredentials;
 use crate::grant::binding::ProviderRef;
+use crate::grant::{ClientCredentials, GrantView};
 use crate::tenancy::Tenants;
 
 /// How long a client's credentials are believed without looking again.
@@ -150,6 +151,12 @@ pub enum LookupError {
         /// The provider.
         name: String,
     },
+    /// It takes no API keys.
+    #[error("provider {name} takes no API keys (it has no apiKey section); remove spec.apiKey")]
+    NoApiKey {
+        /// The provider.
+        name: String,
+    },
     /// Its client's credentials are not to be had.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -173,7 +180,8 @@ impl LookupError {
             | Self::Description(_)
             | Self::Issuer(_)
             | Self::Undecodable { .. }
-            | Self::NoOAuth { .. } => Reason::InvalidSpec,
+            | Self::NoOAuth { .. }
+            | Self::NoApiKey { .. } => Reason::InvalidSpec,
             Self::Discovery { .. } => Reason::DiscoveryFailed,
             Self::Credentials(_) => Reason::ClientCredentialsMissing,
             Self::Cached(inner) => inner.reason(),
@@ -241,31 +249,58 @@ impl Registry {
         self.resolve(kind, &metadata, spec.as_ref()).await
     }
 
-    /// Everything that `integration` needs of its provider.
-    pub async fn usable(&self, integration: &ProjectIntegration) -> Result<Usable, LookupError> {
+    /// Everything that `integration`, for which `grant` is held, needs of its provider.
+    pub async fn connection(
+        &self,
+        integration: &ProjectIntegration,
+        grant: Option<&GrantView>,
+    ) -> Result<Connection, LookupError> {
         let namespace = integration.metadata.namespace.as_deref().unwrap_or_default();
         let spec = &integration.spec;
         let provider = self.find(spec.provider_kind, namespace, &spec.type_).await?;
-        self.usable_with(provider, namespace, &spec.parameters).await
+        if wants_key(integration, &provider, grant) {
+            let keyed = self.keyed_with(provider, namespace, &spec.parameters)?;
+            return Ok(Connection::ApiKey(Box::new(keyed)));
+        }
+        let usable = self.usable_with(provider, namespace, &spec.parameters).await?;
+        Ok(Connection::OAuth(Box::new(usable)))
     }
 
-    /// The same for a provider that was found already.
+    /// What an integration in `namespace` needs to use an API key.
+    pub fn keyed_with(
+        &self,
+        provider: Arc<Provider>,
+        namespace: &str,
+        parameters: &std::collections::BTreeMap<String, String>,
+    ) -> Result<Keyed, LookupError> {
+        self.allowed(&provider, namespace)?;
+        Keyed::render(provider, parameters)
+    }
+
+    /// What an integration in `namespace` needs to use OAuth.
     pub async fn usable_with(
         &self,
         provider: Arc<Provider>,
         namespace: &str,
         parameters: &std::collections::BTreeMap<String, String>,
     ) -> Result<Usable, LookupError> {
-        let name = provider.reference.name.clone();
-        if let Some(selector) = &provider.allowed_namespaces
-            && !selects(selector, &self.inner.tenants.labels_of(namespace))
-        {
-            return Err(LookupError::NotAllowed { name, namespace: namespace.to_owned() });
-        }
-        let client = provider.oauth.clone().ok_or(LookupError::NoOAuth { name })?;
+        self.allowed(&provider, namespace)?;
+        let no_oauth = || LookupError::NoOAuth { name: provider.reference.name.clone() };
+        let client = provider.oauth.clone().ok_or_else(no_oauth)?;
         let credentials = self.credentials(&provider).await?;
         let endpoints = Endpoints::render(&provider, &client, &credentials.client_id, parameters)?;
         Ok(Usable { provider, client, credentials, endpoints })
+    }
+
+    /// Whether the provider serves a namespace.
+    fn allowed(&self, provider: &Provider, namespace: &str) -> Result<(), LookupError> {
+        match &provider.allowed_namespaces {
+            Some(selector) if !selects(selector, &self.inner.tenants.labels_of(namespace)) => {
+                let name = provider.reference.name.clone();
+                Err(LookupError::NotAllowed { name, namespace: namespace.to_owned() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The credentials of a provider's client, not older than a minute.
@@ -295,9 +330,7 @@ impl Registry {
                 name: name.clone(),
                 secret: credentials::needed(client).unwrap_or("client_secret"),
             })?;
-        let labels = secret.metadata.labels.as_ref();
-        let readable = labels.and_then(|labels| labels.get(READABLE_LABEL)).is_some_and(|value| value == "true");
-        if provider.reference.namespace.is_some() && !readable {
+        if provider.reference.namespace.is_some() && !is_readable(&secret.metadata) {
             return Err(CredentialsError::NotReadable { namespace, name });
         }
         let read = credentials::of_client(&secret, &namespace, &name, client)?;
@@ -447,6 +480,12 @@ impl Registry {
 /// Discovery is skipped where the description already has both endpoints of the flow.
 fn needs_discovery(spec: &ProviderSpec) -> bool {
     spec.oauth2.as_ref().is_some_and(|oauth| oauth.authorization_url.is_none() || oauth.token_url.is_none())
+}
+
+/// Whether a Secret of a tenant is labelled as one that the operator may read.
+pub fn is_readable(metadata: &ObjectMeta) -> bool {
+    let labels = metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get(READABLE_LABEL)).is_some_and(|value| value == "true")
 }
 
 /// Whether a label selector selects these labels (`matchLabels` and `matchExpressions`).

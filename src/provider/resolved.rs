@@ -4,6 +4,7 @@
 
 mod account;
 mod answer;
+mod api_key;
 mod oauth2;
 mod requests;
 
@@ -17,6 +18,8 @@ use url::Url;
 
 pub use account::{ApiRules, Identity};
 pub use answer::{AnswerRules, TokenPlaces};
+pub use api_key::KeyClient;
+use api_key::key_client;
 use oauth2::oauth_client;
 pub use oauth2::{OAuthClient, RevocationCall};
 pub use requests::ExtraParams;
@@ -25,7 +28,7 @@ use super::call::{CallError, PlacementError};
 use super::discovery::ServerMetadata;
 use super::expression::{Expression, ExpressionError};
 use super::form::{Form, FormError};
-use super::template::TemplateError;
+use super::template::{RuleError, TemplateError};
 use crate::api::ProviderKind;
 use crate::api::provider::ProviderSpec;
 use crate::digest::short_hash;
@@ -52,6 +55,8 @@ pub struct Provider {
     pub parameters: Form,
     /// The OAuth 2.0 client; `None` where there is none.
     pub oauth: Option<OAuthClient>,
+    /// What is asked of a person who gives an API key; `None` where none is taken.
+    pub api_key: Option<KeyClient>,
     /// What all calls to its API have in common.
     pub api: ApiRules,
     /// What goes to `status.metadata`.
@@ -93,6 +98,12 @@ pub enum ProviderError {
         /// Why, and where.
         source: ExpressionError,
     },
+    /// It says neither how to authorize nor how to send a key.
+    #[error("the description needs oauth2 or apiKey")]
+    NoCredential,
+    /// The pattern of the key does not compile.
+    #[error("apiKey.pattern: {0}")]
+    KeyPattern(#[source] RuleError),
     /// The form cannot be used.
     #[error(transparent)]
     Form(#[from] FormError),
@@ -214,6 +225,10 @@ impl Provider {
         let callback_url = callback_url(spec, around)?;
         let api = ApiRules::new(spec, &parameters)?;
         let oauth = spec.oauth2.as_ref().map(|_| oauth_client(spec, around, &parameters, &api)).transpose()?;
+        let api_key = key_client(spec, &parameters, &api)?;
+        if oauth.is_none() && api_key.is_none() {
+            return Err(ProviderError::NoCredential);
+        }
         let text = serde_json::to_string(spec).map_err(ProviderError::Encode)?;
         let discovered = around.discovered.map(|metadata| format!("{metadata:?}")).unwrap_or_default();
         Ok(Self {
@@ -223,6 +238,7 @@ impl Provider {
             allowed_namespaces: spec.allowed_namespaces.clone(),
             private_networks: networks(spec)?,
             oauth,
+            api_key,
             api,
             needs_identity: needs_identity(spec),
             metadata: expressions("metadata", &spec.metadata)?,

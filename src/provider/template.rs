@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 use url::{Host, Url};
 
+pub(super) use rule::whole_match;
 pub use rule::{LONGEST_PATTERN, LONGEST_VALUE, ParameterRule, RuleError};
 pub use text::TextTemplate;
 
