@@ -5,6 +5,7 @@
 //! descriptions built in. [`resolved`] puts them together, and [`registry`], which alone knows a cluster, looks them up.
 
 pub mod api_key;
+pub mod call;
 pub mod catalogue;
 pub mod connection;
 pub mod credentials;
