@@ -20,7 +20,7 @@ pub fn next_check(situation: &Situation<'_>, health: &Health, requested: bool) -
     let (settings, usable) = situation.served()?;
     let grant = situation.grant.as_ref()?;
     let checkable = usable.endpoints.identity.is_some() && !settings.suspend && grant.refused.is_none();
-    if !checkable || grant.intent.is_some() {
+    if !checkable || grant.intent(None).is_some() {
         return None;
     }
     if requested {

@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod authorize;
 pub mod identity;
 pub mod introspect;
+pub mod received;
 pub mod revoke;
 pub mod token;
 

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use super::{authenticate_client, basic, bearer, encode_body};
 use crate::api::provider::{Method as RevocationMethod, RevocationAuthentication, TokenChoice};
-use crate::grant::{ClientCredentials, Grant};
+use crate::grant::{Binding, ClientCredentials, Grant, Tokens};
 use crate::provider::outbound::{Outbound, OutboundRequest, SendError};
 use crate::sensitive::Sensitive;
 
@@ -26,18 +26,42 @@ pub enum RevokeError {
     },
 }
 
-/// Revokes what `grant` holds. A provider without revocation is done at once; a token that is gone already is a success.
+/// Revokes what `grant` holds: the tokens of each chain, all of which are tried. The first failure is told.
 pub async fn revoke(outbound: &Outbound, grant: &Grant, client: Option<&ClientCredentials>) -> Result<(), RevokeError> {
-    let binding = &grant.binding;
+    let (main, sets) = tokio::join!(
+        revoke_tokens(outbound, &grant.binding, &grant.tokens, client),
+        revoke_sets(outbound, grant, client)
+    );
+    main.and(sets)
+}
+
+/// Revokes the further sets of `grant` alone, as where its main chain has ended. Those that have ended are left out.
+pub async fn revoke_sets(
+    outbound: &Outbound,
+    grant: &Grant,
+    client: Option<&ClientCredentials>,
+) -> Result<(), RevokeError> {
+    let living = grant.sets.values().filter(|set| set.ended.is_none());
+    let all = living.map(|set| revoke_tokens(outbound, &grant.binding, &set.tokens, client));
+    futures::future::join_all(all).await.into_iter().collect()
+}
+
+/// Revokes one chain of tokens. A provider without revocation is done at once; a token that is gone already is a success.
+pub async fn revoke_tokens(
+    outbound: &Outbound,
+    binding: &Binding,
+    tokens: &Tokens,
+    client: Option<&ClientCredentials>,
+) -> Result<(), RevokeError> {
     let Some(revocation) = &binding.revocation else { return Ok(()) };
     let client = client.or(binding.client.as_ref());
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     let mut parameters = Vec::new();
     if let Some(body) = &revocation.body {
-        let token = match (body.token, &grant.tokens.refresh_token) {
+        let token = match (body.token, &tokens.refresh_token) {
             (TokenChoice::RefreshToken, Some(refresh_token)) => refresh_token,
-            _ => &grant.tokens.access_token,
+            _ => &tokens.access_token,
         };
         parameters.push((body.parameter.clone(), token.expose().to_owned()));
     }
@@ -51,7 +75,7 @@ pub async fn revoke(outbound: &Outbound, grant: &Grant, client: Option<&ClientCr
             let secret = client.client_secret.as_ref().map_or("", Sensitive::expose);
             basic(&mut headers, &client.client_id, secret);
         }
-        RevocationAuthentication::Bearer => bearer(&mut headers, grant.tokens.access_token.expose()),
+        RevocationAuthentication::Bearer => bearer(&mut headers, tokens.access_token.expose()),
         RevocationAuthentication::None => {}
     }
     let body =

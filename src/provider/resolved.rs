@@ -3,6 +3,7 @@
 //! Pure: discovery has been made before, and nothing here knows a client or a clock.
 
 mod oauth2;
+mod token_sets;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use url::Url;
 
 use oauth2::oauth_client;
 pub use oauth2::{OAuthClient, RevocationCall};
+pub use token_sets::TokenSetError;
 
 use super::discovery::ServerMetadata;
 use super::expression::{Expression, ExpressionError};
@@ -145,6 +147,14 @@ pub enum ProviderError {
         field: &'static str,
         /// What stands there.
         value: &'static str,
+    },
+    /// A set of further tokens is described wrongly.
+    #[error("oauth2.tokenSets.{name}{source}")]
+    TokenSet {
+        /// The set.
+        name: String,
+        /// Why.
+        source: TokenSetError,
     },
     /// The description cannot be digested.
     #[error("the description cannot be encoded")]

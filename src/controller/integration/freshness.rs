@@ -1,5 +1,6 @@
 //! The refresh protocol, step by step: what the plan says is carried out until the plan says to wait.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,9 +13,9 @@ use crate::controller::refresh::{self, Failure, Job, Outcome};
 use crate::controller::requests::{self, Requests};
 use crate::controller::situation::Situation;
 use crate::grant::plan::{self, Asker, Moment, Step};
-use crate::grant::schedule::refresh_at;
+use crate::grant::schedule::{Timing, refresh_at};
 use crate::grant::store::Held;
-use crate::grant::{Intent, StoreError};
+use crate::grant::{GrantView, Intent, StoreError};
 use crate::lanes::Lane;
 use crate::oauth::{identity, introspect};
 use crate::provider::registry::Usable;
@@ -30,45 +31,71 @@ impl Run<'_> {
             return Ok(());
         }
         let mut requested = asked.refresh.clone();
-        // Each turn ends in a wait, or has changed the grant; three are enough for recover, refresh, wait.
-        for _ in 0..4 {
-            self.step = self.plan(situation, requested.is_some());
+        // Each turn ends in a wait, or has changed the grant; three are enough for recover, refresh, wait, and a few more
+        // for sets that end or fail one after the other.
+        for _ in 0..8 {
+            let renewed = self.renewed_for(situation, requested.as_deref());
+            self.step = self.plan(situation, requested.as_ref().map(|_| &renewed));
             let usable = match situation.served() {
                 Some((_, usable)) => usable.clone(),
                 None => return Ok(()),
             };
+            let set = match self.step.clone() {
+                Step::Refresh { set, .. } => set,
+                Step::Introspect(intent) | Step::Probe(intent) => intent.set,
+                _ => None,
+            };
             let outcome = match self.step.clone() {
                 Step::Wait(at) => {
-                    if let (Some(value), None) = (&requested, at) {
+                    let nothing_left = at.is_none() || self.left(situation, &renewed).is_empty();
+                    if let Some(value) = requested.filter(|_| nothing_left) {
                         // There is nothing to refresh with: asked and answered.
-                        self.handled.push((request::REFRESH, value.clone()));
+                        self.handled.push((request::REFRESH, value));
                     }
                     if let Some(at) = at {
                         self.look_again(at);
                     }
                     return Ok(());
                 }
-                Step::InFlight(until) | Step::Ambiguous { until } => {
+                Step::InFlight(until) | Step::Ambiguous { next: until, .. } => {
                     self.look_again(until);
                     return Ok(());
                 }
-                Step::Refresh { replay } => self.refresh(situation, &usable, replay, requested.as_ref()).await,
+                // What was renewed is published first: workloads may be waiting for it.
+                _ if self.held.is_some() => {
+                    self.look_again(Timestamp::now());
+                    return Ok(());
+                }
+                Step::Refresh { replay, .. } => {
+                    let last = self.left(situation, &renewed).iter().all(|left| *left == set);
+                    let asked = requested.as_ref().map(|value| Asked { value: value.clone(), last });
+                    self.refresh(situation, &usable, set.clone(), replay, asked).await
+                }
                 Step::Introspect(intent) => self.introspect(situation, &usable, &intent).await?,
                 Step::Probe(intent) => self.probe(situation, &usable, &intent).await?,
             };
             match outcome {
                 Outcome::Renewed(held) => {
-                    if let Some(value) = requested.take() {
+                    self.trouble(situation, &set, None);
+                    self.take_note(situation, &set, requested.as_deref());
+                    self.took_over(situation, *held);
+                    let renewed = self.renewed_for(situation, requested.as_deref());
+                    if self.left(situation, &renewed).is_empty()
+                        && let Some(value) = requested.take()
+                    {
                         self.handled.push((request::REFRESH, value));
                     }
-                    self.renewed(situation, *held);
                 }
-                Outcome::Ended(view) => {
-                    self.trouble(situation, None);
-                    situation.grant = Some(*view);
+                Outcome::Ended(held) => {
+                    self.trouble(situation, &set, None);
+                    match set {
+                        None => situation.grant = Some(held.view),
+                        // What is published changes with it.
+                        Some(_) => self.took_over(situation, *held),
+                    }
                 }
                 Outcome::Failed(failure) => {
-                    self.trouble(situation, Some(failure));
+                    self.trouble(situation, &set, Some(failure));
                     let latest = self.context.grant(&situation.namespace, &situation.name, &situation.uid);
                     situation.grant = latest.or(situation.grant.take());
                 }
@@ -81,42 +108,62 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn plan(&self, situation: &Situation<'_>, requested: bool) -> Step {
-        let (Some(grant), Some((settings, usable))) = (&situation.grant, situation.served()) else {
+    /// The chains that were refreshed already for the request with this value.
+    fn renewed_for(&self, situation: &Situation<'_>, value: Option<&str>) -> BTreeSet<Option<String>> {
+        let asked = self.context.memories.get(&situation.uid).asked;
+        asked.filter(|(of, _)| Some(of.as_str()) == value).map(|(_, renewed)| renewed).unwrap_or_default()
+    }
+
+    /// The chains that a request for a refresh still has to reach.
+    fn left(&self, situation: &Situation<'_>, renewed: &BTreeSet<Option<String>>) -> BTreeSet<Option<String>> {
+        match (&situation.grant, timing(situation)) {
+            (Some(grant), Some(timing)) if !timing.never => grant.summary.not_among(renewed),
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// Remembers that a chain was refreshed for the request with this value.
+    fn take_note(&self, situation: &Situation<'_>, set: &Option<String>, value: Option<&str>) {
+        let Some(value) = value else { return };
+        let mut renewed = self.renewed_for(situation, Some(value));
+        renewed.insert(set.clone());
+        self.context.memories.update(&situation.uid, |memory| memory.asked = Some((value.to_owned(), renewed)));
+    }
+
+    fn plan(&self, situation: &Situation<'_>, requested: Option<&BTreeSet<Option<String>>>) -> Step {
+        let (Some(grant), Some((_, usable)), Some(timing)) = (&situation.grant, situation.served(), timing(situation))
+        else {
             return Step::Wait(None);
         };
         let memory = self.context.memories.get(&situation.uid);
-        let in_flight = memory.in_flight.is_some()
-            && memory.in_flight == grant.intent.as_ref().map(|intent| intent.attempt.clone());
+        let in_flight = memory.in_flight.as_deref();
         let asker = Asker { holder: &self.context.holder, boot: &self.context.boot, in_flight };
-        let moment = Moment {
-            now: Timestamp::now(),
-            requested,
-            not_before: memory.trouble.as_ref().map(|trouble| trouble.retry_at),
-        };
-        plan::next(grant, settings.timing(usable.client.refresh_every), usable.client.profile(), asker, moment)
+        let moment = Moment { now: Timestamp::now(), requested, not_before: &memory.not_before() };
+        plan::next(grant, timing, usable.client.profile(), asker, moment)
     }
 
     async fn refresh(
         &self,
         situation: &Situation<'_>,
         usable: &Usable,
+        set: Option<String>,
         replay: Option<Timestamp>,
-        requested: Option<&String>,
+        asked: Option<Asked>,
     ) -> Outcome {
         let Some(view) = situation.grant.clone() else { return Outcome::Superseded };
-        let planned = planned(situation);
-        let lane = if requested.is_some() { Lane::Request } else { Lane::Expiry };
-        let _pass = self.context.lanes.enter(lane, view.summary.expires_at).await;
-        let handled = requested.map(|value| {
-            requests::with(situation, &std::collections::BTreeMap::new(), &[(request::REFRESH, value.clone())])
-        });
-        let job = Job { uid: situation.uid.clone(), view, replay, handled };
+        let planned = planned(situation, set.as_deref());
+        let lane = if asked.is_some() { Lane::Request } else { Lane::Expiry };
+        let _pass = self.context.lanes.enter(lane, expiry(&view, set.as_deref())).await;
+        let requested = asked.is_some();
+        let handled = asked
+            .filter(|asked| asked.last)
+            .map(|asked| requests::with(situation, &BTreeMap::new(), &[(request::REFRESH, asked.value)]));
+        let job = Job { uid: situation.uid.clone(), view, set, replay, handled };
         let started = Timestamp::now();
         let outcome = refresh::refresh(self.context, usable, job).await;
         let provider = &usable.provider.reference.name;
         self.context.metrics.refresh(provider, outcome_label(&outcome));
-        if let (Outcome::Renewed(_), Some(planned), None) = (&outcome, planned, requested) {
+        if let (Outcome::Renewed(_), Some(planned), false) = (&outcome, planned, requested) {
             self.context.metrics.lateness(started.duration_since(planned).max(SignedDuration::ZERO).unsigned_abs());
         }
         outcome
@@ -130,7 +177,9 @@ impl Run<'_> {
         intent: &Intent,
     ) -> Result<Outcome, ReconcileError> {
         let Some(held) = self.unfinished(situation, intent).await? else { return Ok(Outcome::Superseded) };
-        let (Some(url), Some(refresh_token)) = (&usable.endpoints.introspection, &held.grant.tokens.refresh_token)
+        let tokens = held.grant.tokens_of(intent.set.as_deref());
+        let (Some(url), Some(refresh_token)) =
+            (&usable.endpoints.introspection, tokens.and_then(|tokens| tokens.refresh_token.as_ref()))
         else {
             return Ok(Outcome::Superseded);
         };
@@ -145,7 +194,7 @@ impl Run<'_> {
             networks,
         );
         let unused = asked.await.map_err(|error| chain(&error));
-        self.after_asking(situation, usable, &held, intent, unused).await
+        self.after_asking(situation, usable, held, intent, unused).await
     }
 
     /// Tries the old access token, which a refresh would have ended. If it works, nothing was done.
@@ -156,13 +205,16 @@ impl Run<'_> {
         intent: &Intent,
     ) -> Result<Outcome, ReconcileError> {
         let Some(held) = self.unfinished(situation, intent).await? else { return Ok(Outcome::Superseded) };
-        let Some(endpoint) = &usable.endpoints.identity else { return Ok(Outcome::Superseded) };
-        let unused = match identity::verify(&self.context.outbound, endpoint, &held.grant.tokens.access_token).await {
+        let (Some(endpoint), Some(tokens)) = (&usable.endpoints.identity, held.grant.tokens_of(intent.set.as_deref()))
+        else {
+            return Ok(Outcome::Superseded);
+        };
+        let unused = match identity::verify(&self.context.outbound, endpoint, &tokens.access_token).await {
             identity::Verdict::Accepted(_) => Ok(true),
             identity::Verdict::Rejected { .. } => Ok(false),
             _ => Err("the provider cannot be asked what became of it".to_owned()),
         };
-        self.after_asking(situation, usable, &held, intent, unused).await
+        self.after_asking(situation, usable, held, intent, unused).await
     }
 
     /// The provider was asked what became of an unfinished refresh: nothing (`true`), or it was carried out (`false`).
@@ -170,12 +222,12 @@ impl Run<'_> {
         &self,
         situation: &Situation<'_>,
         usable: &Usable,
-        held: &Held,
+        held: Held,
         intent: &Intent,
         unused: Result<bool, String>,
     ) -> Result<Outcome, ReconcileError> {
         Ok(match unused {
-            Ok(true) => self.begin_again(situation, usable, held).await,
+            Ok(true) => self.begin_again(situation, usable, held, intent).await,
             Ok(false) => self.lost(held, intent).await?,
             Err(cause) => Outcome::Failed(Failure {
                 reason: Reason::RefreshAmbiguous,
@@ -188,54 +240,81 @@ impl Run<'_> {
     async fn unfinished(&self, situation: &Situation<'_>, intent: &Intent) -> Result<Option<Held>, StoreError> {
         let Some(view) = &situation.grant else { return Ok(None) };
         let held = self.context.grants.get(&view.name).await?;
-        Ok(held.filter(|held| held.view.intent.as_ref() == Some(intent)))
+        Ok(held.filter(|held| held.view.intent(intent.set.as_deref()) == Some(intent)))
     }
 
     /// The provider has not carried out the earlier refresh: a new one is as good as the first.
-    async fn begin_again(&self, situation: &Situation<'_>, usable: &Usable, held: &Held) -> Outcome {
-        let _pass = self.context.lanes.enter(Lane::Expiry, held.view.summary.expires_at).await;
-        let job = Job { uid: situation.uid.clone(), view: held.view.clone(), replay: None, handled: None };
+    async fn begin_again(&self, situation: &Situation<'_>, usable: &Usable, held: Held, intent: &Intent) -> Outcome {
+        let _pass = self.context.lanes.enter(Lane::Expiry, expiry(&held.view, intent.set.as_deref())).await;
+        let (uid, set) = (situation.uid.clone(), intent.set.clone());
+        let job = Job { uid, view: held.view, set, replay: None, handled: None };
         refresh::refresh(self.context, usable, job).await
     }
 
-    async fn lost(&self, held: &Held, intent: &Intent) -> Result<Outcome, ReconcileError> {
+    async fn lost(&self, held: Held, intent: &Intent) -> Result<Outcome, ReconcileError> {
         let cause = format!(
             "the provider carried out the refresh sent at {}, but its answer was lost on the way",
             intent.first_sent
         );
-        let view = refresh::mark_ended(self.context, &held.view, &cause).await?;
-        Ok(Outcome::Ended(Box::new(view)))
+        let held = refresh::mark_ended(self.context, held, intent.set.as_deref(), &cause).await?;
+        Ok(Outcome::Ended(Box::new(held)))
     }
 
-    fn renewed(&mut self, situation: &mut Situation<'_>, held: Held) {
-        self.trouble(situation, None);
+    fn took_over(&mut self, situation: &mut Situation<'_>, held: Held) {
         refresh::remember_token(self.context, &situation.uid, &held.grant);
         situation.grant = Some(held.view);
         self.held = Some(held.grant);
     }
 
-    fn trouble(&self, situation: &Situation<'_>, failure: Option<Failure>) {
+    fn trouble(&self, situation: &Situation<'_>, set: &Option<String>, failure: Option<Failure>) {
         let now = Timestamp::now();
         self.context.memories.update(&situation.uid, |memory| {
-            memory.trouble = failure.map(|failure| {
-                let failures = memory.trouble.as_ref().map_or(0, |trouble| trouble.failures) + 1;
-                let own = memory::pause(failures, memory::chance());
-                let wished = failure.retry_after.and_then(|pause| SignedDuration::try_from(pause).ok());
-                Trouble {
-                    failures,
-                    reason: failure.reason,
-                    cause: failure.cause,
-                    retry_at: now + wished.map_or(own, |wished| own.max(wished)),
-                }
-            });
+            let before = memory.troubles.remove(set);
+            let Some(failure) = failure else { return };
+            let failures = before.map_or(0, |trouble| trouble.failures) + 1;
+            let own = memory::pause(failures, memory::chance());
+            let wished = failure.retry_after.and_then(|pause| SignedDuration::try_from(pause).ok());
+            let trouble = Trouble {
+                failures,
+                reason: failure.reason,
+                cause: failure.cause,
+                retry_at: now + wished.map_or(own, |wished| own.max(wished)),
+            };
+            memory.troubles.insert(set.clone(), trouble);
         });
     }
 }
 
-/// The planned moment of the next refresh.
-pub(super) fn planned(situation: &Situation<'_>) -> Option<Timestamp> {
+/// A person's request for a refresh.
+struct Asked {
+    /// The time that the annotation holds.
+    value: String,
+    /// No other chain has to be refreshed for it.
+    last: bool,
+}
+
+fn timing(situation: &Situation<'_>) -> Option<Timing> {
     let (settings, usable) = situation.served()?;
-    refresh_at(&situation.grant.as_ref()?.summary, settings.timing(usable.client.refresh_every))
+    Some(settings.timing(usable.client.timing))
+}
+
+/// When the access token of a chain expires: what is nearest goes first.
+fn expiry(view: &GrantView, set: Option<&str>) -> Option<Timestamp> {
+    view.summary.chain(set)?.expires_at
+}
+
+/// The planned moments of the next refreshes of all chains that will be refreshed.
+pub(super) fn all_planned(situation: &Situation<'_>) -> BTreeMap<Option<String>, Timestamp> {
+    let Some(grant) = situation.grant.as_ref().filter(|grant| grant.refused.is_none() && situation.is_bound()) else {
+        return BTreeMap::new();
+    };
+    let moment = |set: Option<&str>| Some((set.map(str::to_owned), planned(situation, set)?));
+    grant.summary.chains().filter_map(|(set, _)| moment(set)).collect()
+}
+
+/// The planned moment of a chain's next refresh.
+fn planned(situation: &Situation<'_>, set: Option<&str>) -> Option<Timestamp> {
+    refresh_at(&situation.grant.as_ref()?.summary, set, timing(situation)?)
 }
 
 fn outcome_label(outcome: &Outcome) -> &'static str {

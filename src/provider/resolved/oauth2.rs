@@ -6,13 +6,15 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use url::Url;
 
+use super::token_sets::token_sets;
 use super::{CLIENT_ID, Identity, ProviderError, Surroundings, duration, expression};
 use crate::api::provider::{
-    ClientAuthentication, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RequestFormat,
-    RevocationAuthentication, RevocationBody, RevocationEffect,
+    ClientAuthentication, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RefreshWhen, RequestFormat,
+    RevocationAuthentication, RevocationBody, RevocationEffect, TokenSet,
 };
 use crate::grant::binding::TokenInBody;
 use crate::grant::plan::Profile;
+use crate::grant::schedule::{Timing, two_thirds};
 use crate::provider::discovery::ServerMetadata;
 use crate::provider::expression::Expression;
 use crate::provider::template::{ParameterRule, UrlTemplate};
@@ -70,8 +72,12 @@ pub struct OAuthClient {
     pub refresh_params: BTreeMap<String, String>,
     /// How refresh tokens behave.
     pub refresh: RefreshProfile,
-    /// Refresh at least this often.
-    pub refresh_every: Option<SignedDuration>,
+    /// When to refresh, where an integration does not say otherwise.
+    pub timing: Timing,
+    /// After how long a grant ends whatever is done.
+    pub grant_lifetime: Option<SignedDuration>,
+    /// Further tokens of an answer, by name.
+    pub token_sets: BTreeMap<String, TokenSet>,
     /// Lifetime of an access token whose answer names none.
     pub default_lifetime: Option<SignedDuration>,
     /// Error words.
@@ -155,9 +161,7 @@ pub(super) fn oauth_client(
         ("oauth2.tokenParams", &oauth.token_params),
         ("oauth2.refreshParams", &oauth.refresh_params),
     ] {
-        if let Some(name) =
-            extra.keys().find(|name| PROTOCOL_PARAMETERS.contains(&name.as_str()) || name.starts_with("code_"))
-        {
+        if let Some(name) = extra.keys().find(|name| is_protocol_parameter(name)) {
             return Err(ProviderError::ProtocolParameter { field, name: name.clone() });
         }
     }
@@ -180,7 +184,9 @@ pub(super) fn oauth_client(
         pkce: oauth.pkce.unwrap_or_default(),
         client_authentication: oauth.client_authentication.unwrap_or_default(),
         request_format: oauth.request_format.unwrap_or_default(),
-        refresh_every: duration("oauth2.refresh.every", refresh.every.as_deref())?,
+        timing: timing(&refresh)?,
+        grant_lifetime: duration("oauth2.refresh.grantLifetime", refresh.grant_lifetime.as_deref())?,
+        token_sets: token_sets(&oauth)?,
         default_lifetime: duration("oauth2.accessTokenLifetime", oauth.access_token_lifetime.as_deref())?,
         grant_identity: oauth
             .grant_identity
@@ -192,6 +198,22 @@ pub(super) fn oauth_client(
         token_params: oauth.token_params,
         refresh_params: oauth.refresh_params,
         refresh,
+    })
+}
+
+/// Whether a parameter is one that a description cannot set.
+pub(super) fn is_protocol_parameter(name: &str) -> bool {
+    PROTOCOL_PARAMETERS.contains(&name) || name.starts_with("code_")
+}
+
+/// When to refresh. A refresh token that lapses unused is used after two thirds of that time.
+fn timing(refresh: &RefreshProfile) -> Result<Timing, ProviderError> {
+    let every = duration("oauth2.refresh.every", refresh.every.as_deref())?;
+    let idle = duration("oauth2.refresh.idleLifetime", refresh.idle_lifetime.as_deref())?;
+    Ok(Timing {
+        never: refresh.when == Some(RefreshWhen::Never),
+        before: duration("oauth2.refresh.before", refresh.before.as_deref())?,
+        every: every.or(idle.map(two_thirds)),
     })
 }
 
