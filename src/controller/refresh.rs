@@ -71,9 +71,8 @@ pub async fn refresh(context: &Arc<Context>, usable: &Usable, job: Job) -> Outco
         context.memories.update(&uid, |memory| memory.in_flight = Some(attempt.clone()));
         let outcome = Run { context: &context, usable: &usable, job: &job, attempt: &attempt }.carry_out().await;
         context.memories.update(&uid, |memory| memory.in_flight = None);
-        match &outcome {
-            Ok(Outcome::Renewed(held) | Outcome::Ended(held)) => context.wrote(&uid, &held.view),
-            _ => {}
+        if let Ok(Outcome::Renewed(held) | Outcome::Ended(held)) = &outcome {
+            context.wrote(&uid, &held.view);
         }
         log(&job, &outcome);
         outcome

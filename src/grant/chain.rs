@@ -175,8 +175,8 @@ impl Summary {
         std::iter::once((None, self.main())).chain(sets)
     }
 
-    /// The chains that can be refreshed and were not, going by `renewed`.
-    pub fn not_among(&self, renewed: &BTreeSet<Option<String>>) -> BTreeSet<Option<String>> {
+    /// The chains that can be refreshed, but for those that were.
+    pub fn refreshable_but(&self, renewed: &BTreeSet<Option<String>>) -> BTreeSet<Option<String>> {
         self.chains()
             .filter(|(_, chain)| chain.refreshable && chain.ended.is_none())
             .map(|(set, _)| set.map(str::to_owned))

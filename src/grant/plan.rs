@@ -58,8 +58,8 @@ pub struct Asker<'a> {
 pub struct Moment<'a> {
     /// Now.
     pub now: Timestamp,
-    /// A person asked for a refresh, and these chains were refreshed for it already.
-    pub requested: Option<&'a BTreeSet<Option<String>>>,
+    /// A person asked for a refresh of these chains.
+    pub requested: &'a BTreeSet<Option<String>>,
     /// Not before these moments: backoff, `Retry-After`, or a closed gate.
     pub not_before: &'a BTreeMap<Option<String>, Timestamp>,
 }
@@ -154,7 +154,7 @@ fn fresh(
     moment: Moment<'_>,
 ) -> Option<(Timestamp, Step)> {
     let set_name = set.map(str::to_owned);
-    let asked = moment.requested.is_some_and(|renewed| !renewed.contains(&set_name));
+    let asked = moment.requested.contains(&set_name);
     let at =
         if asked && chain.refreshable && !timing.never { moment.now } else { refresh_at(&view.summary, set, timing)? };
     Some((at, Step::Refresh { set: set_name, replay: None }))
@@ -212,7 +212,7 @@ mod tests {
     }
 
     fn moment(second: i64) -> Moment<'static> {
-        Moment { now: at(second), requested: None, not_before: &AT_ONCE }
+        Moment { now: at(second), requested: &NOTHING, not_before: &AT_ONCE }
     }
 
     fn intent(set: Option<&str>, boot: &str, holder: &str) -> Intent {
@@ -240,6 +240,7 @@ mod tests {
         view
     }
 
+    #[allow(clippy::unnecessary_wraps)]
     fn user() -> Option<String> {
         Some("user".to_owned())
     }
@@ -270,7 +271,7 @@ mod tests {
     #[test]
     fn a_request_is_obeyed_at_once_but_not_against_backoff() {
         let view = view(0, Some(3_600));
-        let asked = Moment { requested: Some(&NOTHING), ..moment(10) };
+        let asked = Moment { requested: &BTreeSet::from([None]), ..moment(10) };
         assert_eq!(step(&view, profile(Rotation::Strict), ASKER, asked), refresh(None));
         let backoff = BTreeMap::from([(None, at(50))]);
         let held = Moment { not_before: &backoff, ..asked };
@@ -278,17 +279,17 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_for_each_chain_once() {
+    fn a_request_reaches_each_chain() {
         let view = with_user(3_600);
-        let step = |renewed: &BTreeSet<_>, timing| {
-            let asked = Moment { requested: Some(renewed), ..moment(10) };
+        let step = |asked, timing| {
+            let asked = Moment { requested: &BTreeSet::from_iter(asked), ..moment(10) };
             next(&view, timing, profile(Rotation::Strict), ASKER, asked)
         };
-        assert_eq!(step(&NOTHING, Timing::default()), refresh(None));
-        assert_eq!(step(&BTreeSet::from([None]), Timing::default()), refresh(user()));
-        assert!(matches!(step(&BTreeSet::from([None, user()]), Timing::default()), Step::Wait(Some(_))));
+        assert_eq!(step(vec![None, user()], Timing::default()), refresh(None));
+        assert_eq!(step(vec![user()], Timing::default()), refresh(user()));
+        assert!(matches!(step(vec![], Timing::default()), Step::Wait(Some(_))));
         let never = Timing { never: true, ..Timing::default() };
-        assert_eq!(step(&NOTHING, never), Step::Wait(None));
+        assert_eq!(step(vec![None, user()], never), Step::Wait(None));
     }
 
     #[test]
@@ -317,7 +318,7 @@ mod tests {
         assert_eq!(step(&view, strict, ASKER, moment(2_400)), refresh(None));
         // Nor is anything of it recovered or refreshed on request.
         view.intents = vec![intent(Some("user"), "boot-0", "pod-a")];
-        let asked = Moment { requested: Some(&NOTHING), ..moment(700) };
+        let asked = Moment { requested: &BTreeSet::from([None, user()]), ..moment(700) };
         assert_eq!(step(&view, profile(Rotation::None), ASKER, asked), refresh(None));
     }
 

@@ -1,23 +1,20 @@
 //! The refresh protocol, step by step: what the plan says is carried out until the plan says to wait.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{ReconcileError, Run};
-use crate::api::{Reason, request};
-use crate::causes::chain;
+use crate::api::request;
 use crate::controller::memory::{self, Trouble};
 use crate::controller::refresh::{self, Failure, Job, Outcome};
 use crate::controller::requests::{self, Requests};
 use crate::controller::situation::Situation;
+use crate::grant::GrantView;
 use crate::grant::plan::{self, Asker, Moment, Step};
 use crate::grant::schedule::{Timing, refresh_at};
 use crate::grant::store::Held;
-use crate::grant::{GrantView, Intent, StoreError};
 use crate::lanes::Lane;
-use crate::oauth::{identity, introspect};
 use crate::provider::registry::Usable;
 
 impl Run<'_> {
@@ -32,62 +29,58 @@ impl Run<'_> {
         }
         let mut requested = asked.refresh.clone();
         // Each turn ends in a wait, or has changed the grant; three are enough for recover, refresh, wait, and a few more
-        // for sets that end or fail one after the other.
+        // for chains that fail one after the other.
         for _ in 0..8 {
-            let renewed = self.renewed_for(situation, requested.as_deref());
-            self.step = self.plan(situation, requested.as_ref().map(|_| &renewed));
-            let usable = match situation.served() {
-                Some((_, usable)) => usable.clone(),
-                None => return Ok(()),
-            };
-            let set = match self.step.clone() {
-                Step::Refresh { set, .. } => set,
-                Step::Introspect(intent) | Step::Probe(intent) => intent.set,
-                _ => None,
-            };
-            let outcome = match self.step.clone() {
+            let left = self.left(situation, requested.as_deref());
+            self.step = self.plan(situation, &left);
+            let Some((_, usable)) = situation.served() else { return Ok(()) };
+            let usable = usable.clone();
+            let (set, outcome) = match self.step.clone() {
                 Step::Wait(at) => {
-                    let nothing_left = at.is_none() || self.left(situation, &renewed).is_empty();
-                    if let Some(value) = requested.filter(|_| nothing_left) {
+                    if at.is_none() || left.is_empty() {
                         // There is nothing to refresh with: asked and answered.
-                        self.handled.push((request::REFRESH, value));
+                        self.handled.extend(requested.map(|value| (request::REFRESH, value)));
                     }
                     if let Some(at) = at {
                         self.look_again(at);
                     }
                     return Ok(());
                 }
-                Step::InFlight(until) | Step::Ambiguous { next: until, .. } => {
-                    self.look_again(until);
+                Step::InFlight(next) | Step::Ambiguous { next, .. } => {
+                    self.look_again(next);
                     return Ok(());
                 }
-                // What was renewed is published first: workloads may be waiting for it.
+                // What has changed is published before the next chain has its turn: workloads may be waiting for it.
                 _ if self.held.is_some() => {
                     self.look_again(Timestamp::now());
                     return Ok(());
                 }
-                Step::Refresh { replay, .. } => {
-                    let last = self.left(situation, &renewed).iter().all(|left| *left == set);
-                    let asked = requested.as_ref().map(|value| Asked { value: value.clone(), last });
-                    self.refresh(situation, &usable, set.clone(), replay, asked).await
+                Step::Refresh { set, replay } => {
+                    let last = left.iter().all(|left| *left == set);
+                    let asked = requested.clone().map(|value| Asked { value, last });
+                    let outcome = self.refresh(situation, &usable, set.clone(), replay, asked).await;
+                    (set, outcome)
                 }
-                Step::Introspect(intent) => self.introspect(situation, &usable, &intent).await?,
-                Step::Probe(intent) => self.probe(situation, &usable, &intent).await?,
+                Step::Introspect(intent) => {
+                    let outcome = self.introspect(situation, &usable, &intent).await?;
+                    (intent.set, outcome)
+                }
+                Step::Probe(intent) => {
+                    let outcome = self.probe(situation, &usable, &intent).await?;
+                    (intent.set, outcome)
+                }
             };
             match outcome {
                 Outcome::Renewed(held) => {
-                    self.trouble(situation, &set, None);
-                    self.take_note(situation, &set, requested.as_deref());
+                    self.trouble(situation, set.as_deref(), None);
+                    self.take_note(situation, set, requested.as_deref());
                     self.took_over(situation, *held);
-                    let renewed = self.renewed_for(situation, requested.as_deref());
-                    if self.left(situation, &renewed).is_empty()
-                        && let Some(value) = requested.take()
-                    {
-                        self.handled.push((request::REFRESH, value));
+                    if self.left(situation, requested.as_deref()).is_empty() {
+                        self.handled.extend(requested.take().map(|value| (request::REFRESH, value)));
                     }
                 }
                 Outcome::Ended(held) => {
-                    self.trouble(situation, &set, None);
+                    self.trouble(situation, set.as_deref(), None);
                     match set {
                         None => situation.grant = Some(held.view),
                         // What is published changes with it.
@@ -95,7 +88,7 @@ impl Run<'_> {
                     }
                 }
                 Outcome::Failed(failure) => {
-                    self.trouble(situation, &set, Some(failure));
+                    self.trouble(situation, set.as_deref(), Some(failure));
                     let latest = self.context.grant(&situation.namespace, &situation.name, &situation.uid);
                     situation.grant = latest.or(situation.grant.take());
                 }
@@ -108,29 +101,31 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The chains that were refreshed already for the request with this value.
-    fn renewed_for(&self, situation: &Situation<'_>, value: Option<&str>) -> BTreeSet<Option<String>> {
-        let asked = self.context.memories.get(&situation.uid).asked;
-        asked.filter(|(of, _)| Some(of.as_str()) == value).map(|(_, renewed)| renewed).unwrap_or_default()
-    }
-
-    /// The chains that a request for a refresh still has to reach.
-    fn left(&self, situation: &Situation<'_>, renewed: &BTreeSet<Option<String>>) -> BTreeSet<Option<String>> {
-        match (&situation.grant, timing(situation)) {
-            (Some(grant), Some(timing)) if !timing.never => grant.summary.not_among(renewed),
-            _ => BTreeSet::new(),
+    /// The chains that the request for a refresh with this value still has to reach.
+    fn left(&self, situation: &Situation<'_>, value: Option<&str>) -> BTreeSet<Option<String>> {
+        let (Some(value), Some(grant), Some(timing)) = (value, &situation.grant, timing(situation)) else {
+            return BTreeSet::new();
+        };
+        if timing.never {
+            return BTreeSet::new();
         }
+        let asked = self.context.memories.get(&situation.uid).asked;
+        let renewed = asked.filter(|(of, _)| of == value).map(|(_, renewed)| renewed).unwrap_or_default();
+        grant.summary.refreshable_but(&renewed)
     }
 
     /// Remembers that a chain was refreshed for the request with this value.
-    fn take_note(&self, situation: &Situation<'_>, set: &Option<String>, value: Option<&str>) {
+    fn take_note(&self, situation: &Situation<'_>, set: Option<String>, value: Option<&str>) {
         let Some(value) = value else { return };
-        let mut renewed = self.renewed_for(situation, Some(value));
-        renewed.insert(set.clone());
-        self.context.memories.update(&situation.uid, |memory| memory.asked = Some((value.to_owned(), renewed)));
+        self.context.memories.update(&situation.uid, |memory| {
+            let same = memory.asked.take().filter(|(of, _)| of == value);
+            let (_, mut renewed) = same.unwrap_or_default();
+            renewed.insert(set);
+            memory.asked = Some((value.to_owned(), renewed));
+        });
     }
 
-    fn plan(&self, situation: &Situation<'_>, requested: Option<&BTreeSet<Option<String>>>) -> Step {
+    fn plan(&self, situation: &Situation<'_>, requested: &BTreeSet<Option<String>>) -> Step {
         let (Some(grant), Some((_, usable)), Some(timing)) = (&situation.grant, situation.served(), timing(situation))
         else {
             return Step::Wait(None);
@@ -169,107 +164,16 @@ impl Run<'_> {
         outcome
     }
 
-    /// Asks the provider whether the refresh token of an unfinished refresh is still good. If it is, nothing was done.
-    async fn introspect(
-        &self,
-        situation: &Situation<'_>,
-        usable: &Usable,
-        intent: &Intent,
-    ) -> Result<Outcome, ReconcileError> {
-        let Some(held) = self.unfinished(situation, intent).await? else { return Ok(Outcome::Superseded) };
-        let tokens = held.grant.tokens_of(intent.set.as_deref());
-        let (Some(url), Some(refresh_token)) =
-            (&usable.endpoints.introspection, tokens.and_then(|tokens| tokens.refresh_token.as_ref()))
-        else {
-            return Ok(Outcome::Superseded);
-        };
-        let endpoint = &usable.endpoints.token;
-        let networks = Arc::clone(&endpoint.private_networks);
-        let asked = introspect::is_active(
-            &self.context.outbound,
-            url,
-            endpoint.authentication,
-            &usable.credentials,
-            refresh_token,
-            networks,
-        );
-        let unused = asked.await.map_err(|error| chain(&error));
-        self.after_asking(situation, usable, held, intent, unused).await
-    }
-
-    /// Tries the old access token, which a refresh would have ended. If it works, nothing was done.
-    async fn probe(
-        &self,
-        situation: &Situation<'_>,
-        usable: &Usable,
-        intent: &Intent,
-    ) -> Result<Outcome, ReconcileError> {
-        let Some(held) = self.unfinished(situation, intent).await? else { return Ok(Outcome::Superseded) };
-        let (Some(endpoint), Some(tokens)) = (&usable.endpoints.identity, held.grant.tokens_of(intent.set.as_deref()))
-        else {
-            return Ok(Outcome::Superseded);
-        };
-        let unused = match identity::verify(&self.context.outbound, endpoint, &tokens.access_token).await {
-            identity::Verdict::Accepted(_) => Ok(true),
-            identity::Verdict::Rejected { .. } => Ok(false),
-            _ => Err("the provider cannot be asked what became of it".to_owned()),
-        };
-        self.after_asking(situation, usable, held, intent, unused).await
-    }
-
-    /// The provider was asked what became of an unfinished refresh: nothing (`true`), or it was carried out (`false`).
-    async fn after_asking(
-        &self,
-        situation: &Situation<'_>,
-        usable: &Usable,
-        held: Held,
-        intent: &Intent,
-        unused: Result<bool, String>,
-    ) -> Result<Outcome, ReconcileError> {
-        Ok(match unused {
-            Ok(true) => self.begin_again(situation, usable, held, intent).await,
-            Ok(false) => self.lost(held, intent).await?,
-            Err(cause) => Outcome::Failed(Failure {
-                reason: Reason::RefreshAmbiguous,
-                cause: format!("the answer to a refresh was lost, and {cause}"),
-                retry_after: None,
-            }),
-        })
-    }
-
-    async fn unfinished(&self, situation: &Situation<'_>, intent: &Intent) -> Result<Option<Held>, StoreError> {
-        let Some(view) = &situation.grant else { return Ok(None) };
-        let held = self.context.grants.get(&view.name).await?;
-        Ok(held.filter(|held| held.view.intent(intent.set.as_deref()) == Some(intent)))
-    }
-
-    /// The provider has not carried out the earlier refresh: a new one is as good as the first.
-    async fn begin_again(&self, situation: &Situation<'_>, usable: &Usable, held: Held, intent: &Intent) -> Outcome {
-        let _pass = self.context.lanes.enter(Lane::Expiry, expiry(&held.view, intent.set.as_deref())).await;
-        let (uid, set) = (situation.uid.clone(), intent.set.clone());
-        let job = Job { uid, view: held.view, set, replay: None, handled: None };
-        refresh::refresh(self.context, usable, job).await
-    }
-
-    async fn lost(&self, held: Held, intent: &Intent) -> Result<Outcome, ReconcileError> {
-        let cause = format!(
-            "the provider carried out the refresh sent at {}, but its answer was lost on the way",
-            intent.first_sent
-        );
-        let held = refresh::mark_ended(self.context, held, intent.set.as_deref(), &cause).await?;
-        Ok(Outcome::Ended(Box::new(held)))
-    }
-
     fn took_over(&mut self, situation: &mut Situation<'_>, held: Held) {
         refresh::remember_token(self.context, &situation.uid, &held.grant);
         situation.grant = Some(held.view);
         self.held = Some(held.grant);
     }
 
-    fn trouble(&self, situation: &Situation<'_>, set: &Option<String>, failure: Option<Failure>) {
-        let now = Timestamp::now();
+    fn trouble(&self, situation: &Situation<'_>, set: Option<&str>, failure: Option<Failure>) {
+        let (now, set) = (Timestamp::now(), set.map(str::to_owned));
         self.context.memories.update(&situation.uid, |memory| {
-            let before = memory.troubles.remove(set);
+            let before = memory.troubles.remove(&set);
             let Some(failure) = failure else { return };
             let failures = before.map_or(0, |trouble| trouble.failures) + 1;
             let own = memory::pause(failures, memory::chance());
@@ -280,7 +184,7 @@ impl Run<'_> {
                 cause: failure.cause,
                 retry_at: now + wished.map_or(own, |wished| own.max(wished)),
             };
-            memory.troubles.insert(set.clone(), trouble);
+            memory.troubles.insert(set, trouble);
         });
     }
 }
@@ -299,7 +203,7 @@ fn timing(situation: &Situation<'_>) -> Option<Timing> {
 }
 
 /// When the access token of a chain expires: what is nearest goes first.
-fn expiry(view: &GrantView, set: Option<&str>) -> Option<Timestamp> {
+pub(super) fn expiry(view: &GrantView, set: Option<&str>) -> Option<Timestamp> {
     view.summary.chain(set)?.expires_at
 }
 

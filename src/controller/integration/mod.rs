@@ -1,9 +1,10 @@
 //! The driver: one reconcile of one integration, as a row of steps over a [`Situation`].
 //!
-//! The steps that take more than a few lines lie beside it: `freshness` and `publication`.
+//! The steps that take more than a few lines lie beside it: `freshness`, `recovery` and `publication`.
 
 mod freshness;
 mod publication;
+mod recovery;
 mod unreadable;
 
 use std::collections::BTreeMap;

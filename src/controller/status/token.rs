@@ -102,32 +102,30 @@ pub(super) fn token_fresh(facts: &Facts<'_>, grant: &GrantView) -> Observed {
 /// Nothing is wrong, but a person may have to come back one day.
 fn well(facts: &Facts<'_>, grant: &GrantView) -> Observed {
     let never = facts.situation.served().is_some_and(|(_, usable)| usable.client.timing.never);
-    let (reason, mut message) = match grant.summary.expires_at {
-        None => (Reason::NeverExpires, "The access token has no expiry.".to_owned()),
-        Some(_) => (Reason::Refreshed, String::new()),
-    };
+    let mut sentences = Vec::new();
+    let reason = if grant.summary.expires_at.is_some() { Reason::Refreshed } else { Reason::NeverExpires };
+    if reason == Reason::NeverExpires {
+        sentences.push("The access token has no expiry.".to_owned());
+    }
     for (set, chain) in grant.summary.chains().filter(|(_, chain)| chain.ended.is_none() && chain.expires_at.is_some())
     {
         let whose = of(set);
-        let said = match (set, chain.refreshable, never) {
-            (_, _, true) => format!("The access token{whose} is never refreshed: connect again before expiry."),
-            (None, false, _) => "The provider gave no refresh token: connect again before expiry.".to_owned(),
-            (Some(_), false, _) => {
-                format!("The provider gave no refresh token for the tokens{whose}: connect again before their expiry.")
-            }
-            (None, true, _) => "The access token is refreshed in time.".to_owned(),
-            (Some(_), true, _) => continue,
-        };
-        message = format!("{message} {said}").trim_start().to_owned();
+        sentences.push(match (set, chain.refreshable) {
+            _ if never => format!("The access token{whose} is never refreshed: connect again before expiry."),
+            (_, false) => format!("The provider gave no refresh token{whose}: connect again before expiry."),
+            (None, true) => "The access token is refreshed in time.".to_owned(),
+            (Some(_), true) => continue,
+        });
     }
     if let Some(ends) = authorization_ends(facts, grant).filter(|ends| ends.duration_since(facts.now) < NOTICE) {
         let when = seconds(ends);
-        message = if ends <= facts.now {
-            format!("{message} The app ends an authorization after some time, this one at {when}: connect again.")
+        sentences.push(if ends <= facts.now {
+            format!("The app ends an authorization after some time, and this one at {when}: connect again.")
         } else {
-            format!("{message} The app ends this authorization at {when}, whatever is done: connect again before then.")
-        };
+            format!("The app ends this authorization at {when}, whatever is done: connect again before then.")
+        });
     }
+    let message = sentences.join(" ");
     Observed::yes(ConditionType::TokenFresh, reason, message)
 }
 

@@ -75,11 +75,11 @@ mod tests {
     fn said(name: &str, set: TokenSet) -> String {
         let authorization_params = BTreeMap::from([("team".to_owned(), "T1".to_owned())]);
         let token_sets = BTreeMap::from([(name.to_owned(), set)]);
-        token_sets_of(OAuth2 { token_sets, authorization_params, ..OAuth2::default() })
+        token_sets_of(&OAuth2 { authorization_params, token_sets, ..OAuth2::default() })
     }
 
-    fn token_sets_of(oauth: OAuth2) -> String {
-        token_sets(&oauth).map_or_else(|error| error.to_string(), |_| String::new())
+    fn token_sets_of(oauth: &OAuth2) -> String {
+        token_sets(oauth).map_or_else(|error| error.to_string(), |_| String::new())
     }
 
     #[test]
@@ -108,7 +108,7 @@ mod tests {
             assert!(said.starts_with(&format!("oauth2.tokenSets.user.scopeParameter must not be {taken}")), "{said}");
         }
         let token_sets = BTreeMap::from([("a".to_owned(), user()), ("b".to_owned(), user())]);
-        let said = token_sets_of(OAuth2 { token_sets, ..OAuth2::default() });
+        let said = token_sets_of(&OAuth2 { token_sets, ..OAuth2::default() });
         assert!(said.starts_with("oauth2.tokenSets.b.scopeParameter must not be user_scope"), "{said}");
     }
 }
