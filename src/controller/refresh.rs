@@ -129,7 +129,7 @@ struct Run<'a> {
 impl Run<'_> {
     async fn carry_out(&self) -> Result<Outcome, StoreError> {
         let endpoint = &self.usable.endpoints.token;
-        let host = endpoint.url.host_str().unwrap_or_default();
+        let host = endpoint.refresh_url().host_str().unwrap_or_default();
         let admission = match self.context.gates.admit(&self.usable.provider.reference.uid, host) {
             Ok(admission) => admission,
             Err(busy) => {
@@ -159,8 +159,7 @@ impl Run<'_> {
         }
         let started = std::time::Instant::now();
         let request = TokenRequest::Refresh { refresh_token, access_token };
-        let extra = &self.usable.client.refresh_params;
-        let outcome = send(&self.context.outbound, endpoint, &self.usable.credentials, &request, extra).await;
+        let outcome = send(&self.context.outbound, endpoint, &self.usable.credentials, &request).await;
         self.context.metrics.token_request(&self.usable.provider.reference.name, started.elapsed());
         outcome.tell(admission);
         match outcome {
@@ -237,7 +236,11 @@ impl Run<'_> {
         let mut pause = Duration::from_millis(50);
         loop {
             let tokens = received::tokens(answer, &self.usable.client, now);
-            let grant = base.grant.renewed(self.set(), self.attempt, tokens, answer.scopes.clone());
+            let mut grant = base.grant.renewed(self.set(), self.attempt, tokens, answer.scopes.clone());
+            // Secrets change while a grant lives; a revocation needs those of today.
+            if let Some(client) = &mut grant.binding.client {
+                client.clone_from(&self.usable.credentials);
+            }
             let marks = Marks {
                 intents: Some(base.view.intents_but(self.set())),
                 // A set that works says nothing of the main chain.

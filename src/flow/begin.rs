@@ -80,12 +80,10 @@ impl Flow {
         if integration.spec.suspend {
             return Err(BeginError::Suspended);
         }
-        let mut parameters = integration.spec.parameters.clone();
-        parameters.extend(who.parameters.clone());
         let provider = self.registry.find(integration.spec.provider_kind, &namespace, &integration.spec.type_).await?;
-        parameters.retain(|name, _| provider.parameters.contains_key(name));
-        if let Some(missing) = provider.parameters.keys().find(|name| !parameters.contains_key(*name)) {
-            return Err(BeginError::MissingParameter(missing.clone()));
+        let parameters = provider.parameters.values(&[&integration.spec.parameters, &who.parameters]);
+        if let Some(missing) = provider.parameters.missing(&parameters) {
+            return Err(BeginError::MissingParameter(missing.to_owned()));
         }
         let usable = self.registry.usable_with(provider, &namespace, &parameters).await?;
         let owner = Owner { namespace, name: integration.name_any(), uid: integration.uid().unwrap_or_default() };

@@ -4,16 +4,18 @@
 //! the origins are kept in the grant and compared before each use. The binding also holds all that a revocation needs,
 //! since in a dying namespace the provider and its client Secret are gone first.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::credentials::ClientCredentials;
 use crate::api::ProviderKind;
 use crate::api::provider::{
-    ClientAuthentication, Method, RequestFormat, RevocationAuthentication, RevocationEffect, TokenChoice,
+    Assertion, ClientAuthentication, Method, RequestFormat, RevocationAuthentication, RevocationEffect, TokenChoice,
 };
 use crate::digest::short_hash;
-use crate::sensitive::Sensitive;
 
 /// A provider object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -30,17 +32,6 @@ pub struct ProviderRef {
     pub uid: String,
 }
 
-/// The client's credentials at the provider (RFC 6749 §2.3.1).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ClientCredentials {
-    /// The client identifier; not a secret.
-    pub client_id: String,
-    /// The client secret; `None` for a public client.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_secret: Option<Sensitive>,
-}
-
 /// How a grant is tied to its provider.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -54,6 +45,9 @@ pub struct Binding {
     pub client: Option<ClientCredentials>,
     /// Token endpoint.
     pub token_url: Url,
+    /// Where a refresh is sent, if not to the token endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_url: Option<Url>,
     /// Introspection endpoint (RFC 7662).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub introspection_url: Option<Url>,
@@ -62,6 +56,12 @@ pub struct Binding {
     pub identity_url: Option<Url>,
     /// How the client authenticates.
     pub client_authentication: ClientAuthentication,
+    /// How client assertions are made.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub assertion: Assertion,
+    /// Names that the provider has for parameters of the protocol.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameter_names: BTreeMap<String, String>,
     /// The body of token requests.
     pub request_format: RequestFormat,
     /// The whole revocation request, with its address rendered; `None` where the provider has none.
@@ -87,6 +87,9 @@ pub struct RevocationRequest {
     /// How the token is passed; nothing in the body when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<TokenInBody>,
+    /// When a 2xx answer is a yes: CEL over `response`; always when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success: Option<String>,
     /// Statuses beyond 2xx that mean the token is gone already.
     #[serde(default)]
     pub gone: Vec<u16>,
@@ -107,16 +110,52 @@ pub struct TokenInBody {
 impl Binding {
     /// A digest of everything that must stay the same for the credentials to be sent: provider, client and origins.
     pub fn digest(&self) -> String {
-        short_hash(&[
-            &self.provider.uid,
-            &self.client_id,
-            &origin(Some(&self.token_url)),
-            &origin(self.introspection_url.as_ref()),
-            &origin(self.identity_url.as_ref()),
-        ])
+        let mut parts = vec![
+            self.provider.uid.clone(),
+            self.client_id.clone(),
+            origin(Some(&self.token_url)),
+            origin(self.introspection_url.as_ref()),
+            origin(self.identity_url.as_ref()),
+        ];
+        // Grants that were made before there was such a field keep their digests.
+        parts.extend(self.refresh_url.as_ref().map(|url| origin(Some(url))));
+        short_hash(&parts.iter().map(String::as_str).collect::<Vec<_>>())
     }
 }
 
 fn origin(url: Option<&Url>) -> String {
     url.map(|url| url.origin().ascii_serialization()).unwrap_or_default()
+}
+
+fn is_default(assertion: &Assertion) -> bool {
+    *assertion == Assertion::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STORED: &str = r#"{
+        "provider": { "kind": "ClusterIntegrationProvider", "name": "app", "uid": "1" },
+        "clientId": "id",
+        "tokenUrl": "https://app.example/token",
+        "clientAuthentication": "ClientSecretPost",
+        "requestFormat": "Form",
+        "revocation": { "method": "POST", "url": "https://app.example/revoke", "authentication": "Client" },
+        "revocationEffect": "Grant"
+    }"#;
+
+    #[test]
+    fn bindings_of_earlier_versions_keep_their_digests() {
+        let mut binding: Binding = serde_json::from_str(STORED).unwrap();
+        let as_before = short_hash(&["1", "id", "https://app.example", "", ""]);
+        assert_eq!(binding.digest(), as_before);
+        binding.refresh_url = Some("https://app.example/refresh".parse().unwrap());
+        let bound = binding.digest();
+        assert_ne!(bound, as_before);
+        binding.refresh_url = Some("https://app.example/elsewhere".parse().unwrap());
+        assert_eq!(binding.digest(), bound, "the origin counts, not the path");
+        binding.refresh_url = Some("https://evil.example/refresh".parse().unwrap());
+        assert_ne!(binding.digest(), bound);
+    }
 }

@@ -5,6 +5,7 @@
 
 pub mod binding;
 pub mod chain;
+pub mod credentials;
 pub mod plan;
 pub mod record;
 pub mod schedule;
@@ -15,8 +16,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use binding::{Binding, ClientCredentials};
+pub use binding::Binding;
 pub use chain::{ChainSummary, Ended, TokenSet};
+pub use credentials::{ClientCredentials, Which};
 pub use record::{GrantView, Handled, Intent, Published, Refusal, Summary};
 pub use store::{GrantStore, StoreError};
 

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::answer::TokenAnswer;
 use super::attempt::Attempt;
+use super::client::named;
 use super::received;
 use crate::api::provider::Pkce;
 use crate::digest::{sha256_base64url, short_hash};
@@ -26,31 +27,29 @@ pub fn authorization_url(
     attempt: &Attempt,
     state: &str,
 ) -> Url {
-    let mut url = endpoints.authorization.clone();
-    {
-        let mut query = url.query_pairs_mut();
-        query
-            .append_pair("response_type", "code")
-            .append_pair("client_id", &credentials.client_id)
-            .append_pair("redirect_uri", attempt.redirect_uri.as_str())
-            .append_pair("state", state);
-        if !attempt.scopes.is_empty() {
-            query.append_pair("scope", &attempt.scopes.join(&client.scope_separator));
-        }
-        for set in client.token_sets.values().filter(|set| !set.scopes.is_empty()) {
-            if let Some(parameter) = &set.scope_parameter {
-                query.append_pair(parameter, &set.scopes.join(&client.scope_separator));
-            }
-        }
-        if client.pkce == Pkce::S256 {
-            query
-                .append_pair("code_challenge", &sha256_base64url(attempt.verifier.expose()))
-                .append_pair("code_challenge_method", "S256");
-        }
-        for (name, value) in &client.authorization_params {
-            query.append_pair(name, value);
-        }
+    let scopes = attempt.scopes.join(&client.scope_separator);
+    let challenge = sha256_base64url(attempt.verifier.expose());
+    let mut parameters = vec![
+        ("response_type", "code"),
+        ("client_id", &credentials.client_id),
+        ("redirect_uri", attempt.redirect_uri.as_str()),
+        ("state", state),
+    ];
+    if !scopes.is_empty() {
+        parameters.push(("scope", &scopes));
     }
+    let of_sets = client.token_sets.values().filter(|set| !set.scopes.is_empty());
+    let of_sets: Vec<_> = of_sets
+        .filter_map(|set| Some((set.scope_parameter.as_deref()?, set.scopes.join(&client.scope_separator))))
+        .collect();
+    parameters.extend(of_sets.iter().map(|(name, scopes)| (*name, scopes.as_str())));
+    if client.pkce == Pkce::S256 {
+        parameters.extend([("code_challenge", challenge.as_str()), ("code_challenge_method", "S256")]);
+    }
+    let named = parameters.into_iter().map(|(name, value)| (named(name, &client.parameter_names), value));
+    let extra = endpoints.authorization_params.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let mut url = endpoints.authorization.clone();
+    url.query_pairs_mut().extend_pairs(named.chain(extra));
     url
 }
 
@@ -66,6 +65,7 @@ pub fn variables(
         identity: without_tokens(identity),
         integration: owner.clone(),
         parameters: json!(attempt_parameters),
+        ..Variables::default()
     }
 }
 

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::bearer;
+use super::client::bearer;
 use crate::api::provider::Method as CallMethod;
 use crate::provider::endpoints::IdentityEndpoint;
 use crate::provider::expression::Variables;

@@ -2,7 +2,9 @@
 //!
 //! Pure: discovery has been made before, and nothing here knows a client or a clock.
 
+mod answer;
 mod oauth2;
+mod requests;
 mod token_sets;
 
 use std::collections::BTreeMap;
@@ -13,13 +15,16 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use url::Url;
 
+pub use answer::{AnswerRules, TokenPlaces};
 use oauth2::oauth_client;
 pub use oauth2::{OAuthClient, RevocationCall};
+pub use requests::ExtraParams;
 pub use token_sets::TokenSetError;
 
 use super::discovery::ServerMetadata;
 use super::expression::{Expression, ExpressionError};
-use super::template::{ParameterRule, RuleError, TemplateError, UrlTemplate};
+use super::form::{Form, FormError};
+use super::template::{TemplateError, UrlTemplate};
 use crate::api::ProviderKind;
 use crate::api::provider::{Method, ProviderSpec};
 use crate::digest::short_hash;
@@ -43,7 +48,7 @@ pub struct Provider {
     /// Private networks in which its endpoints may lie.
     pub private_networks: Arc<[IpNet]>,
     /// The form for the person who connects.
-    pub parameters: BTreeMap<String, ParameterRule>,
+    pub parameters: Form,
     /// The OAuth 2.0 client; `None` where there is none.
     pub oauth: Option<OAuthClient>,
     /// What goes to `status.metadata`.
@@ -96,17 +101,46 @@ pub enum ProviderError {
         /// Why, and where.
         source: ExpressionError,
     },
-    /// A parameter's pattern does not compile.
-    #[error("parameters.{name}: {source}")]
-    Parameter {
-        /// The parameter.
+    /// The form cannot be used.
+    #[error(transparent)]
+    Form(#[from] FormError),
+    /// A pointer is not one.
+    #[error("{field}: {text:?} is no JSON pointer (RFC 6901) such as /data/access_token")]
+    Pointer {
+        /// The field.
+        field: String,
+        /// What stands there.
+        text: String,
+    },
+    /// A parameter of the protocol cannot be renamed like this.
+    #[error("oauth2.parameterNames.{name} {problem}")]
+    ParameterName {
+        /// The parameter of the protocol.
         name: String,
         /// Why.
-        source: RuleError,
+        problem: &'static str,
+    },
+    /// A header cannot be set.
+    #[error("oauth2.tokenHeaders.{name} {problem}")]
+    Header {
+        /// The header.
+        name: String,
+        /// Why.
+        problem: &'static str,
     },
     /// A URL asks for a parameter that the form does not have.
     #[error("{field} uses {{{name}}}, but spec.parameters has no such entry")]
     UnknownParameter {
+        /// The field.
+        field: &'static str,
+        /// The parameter.
+        name: String,
+    },
+    /// Host or path of a URL take a value that may be left out.
+    #[error(
+        "{field} uses {{{name}}} in its host or path; give parameters.{name} a default, or do not make it optional"
+    )]
+    OptionalParameter {
         /// The field.
         field: &'static str,
         /// The parameter.
@@ -186,15 +220,7 @@ impl Provider {
                 return Err(ProviderError::ClusterOnly { field: "allowedPrivateCIDRs" });
             }
         }
-        let parameters = spec
-            .parameters
-            .iter()
-            .map(|(name, parameter)| {
-                ParameterRule::new(parameter.pattern.as_deref())
-                    .map(|rule| (name.clone(), rule))
-                    .map_err(|source| ProviderError::Parameter { name: name.clone(), source })
-            })
-            .collect::<Result<BTreeMap<_, _>, _>>()?;
+        let parameters = Form::new(&spec.parameters)?;
         let callback_url = callback_url(spec, around)?;
         let oauth = spec.oauth2.as_ref().map(|_| oauth_client(spec, around, &parameters)).transpose()?;
         let text = serde_json::to_string(spec).map_err(ProviderError::Encode)?;

@@ -167,11 +167,12 @@ async fn choose_provider(
         }
         Err(error) => return Err(error.into()),
     };
-    if let Some(missing) = provider.parameters.keys().find(|name| !parameters.contains_key(*name)) {
-        return Err(ApiError::MissingParameter(missing.clone()));
+    let form = &provider.parameters;
+    if let Some(missing) = form.missing(&form.values(&[parameters])) {
+        return Err(ApiError::MissingParameter(missing.to_owned()));
     }
     let mut parameters = parameters.clone();
-    parameters.retain(|name, _| provider.parameters.contains_key(name));
+    parameters.retain(|name, value| form.contains_key(name) && !value.is_empty());
     flow.registry.usable_with(provider, namespace, &parameters).await?;
     Ok((kind, parameters))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::ProviderError;
-use super::oauth2::is_protocol_parameter;
+use super::requests::is_protocol_parameter;
 use crate::api::provider::{OAuth2, TokenSet};
 
 /// Longest name of a set.
