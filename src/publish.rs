@@ -14,7 +14,6 @@ use kube::{Resource as _, ResourceExt as _};
 
 use crate::api::{MANAGER, ProjectIntegration};
 use crate::grant::{Grant, Published};
-use crate::sensitive::Sensitive;
 
 /// The Secret could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -147,9 +146,9 @@ fn secret(integration: &ProjectIntegration, grant: &Grant, name: &str, uid: Opti
     }
 }
 
-/// `access_token`, `token_type`, `expires_at`, and the metadata under its own names. Never the refresh token.
+/// `access_token`, `token_type`, `expires_at`, the same for each further set as `<set>_access_token` and so on, and the
+/// metadata under its own names. Never a refresh token, and nothing of a set that has ended.
 fn data(grant: &Grant) -> BTreeMap<String, ByteString> {
-    let tokens = &grant.tokens;
     let mut data = BTreeMap::new();
     for (name, value) in &grant.metadata {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -158,9 +157,13 @@ fn data(grant: &Grant) -> BTreeMap<String, ByteString> {
     for (name, value) in &grant.secret_metadata {
         data.insert(name.clone(), value.expose().to_owned());
     }
-    data.insert("access_token".to_owned(), Sensitive::expose(&tokens.access_token).to_owned());
-    data.insert("token_type".to_owned(), tokens.token_type.clone());
-    data.insert("expires_at".to_owned(), tokens.expires_at.map(|at| at.to_string()).unwrap_or_default());
+    let living = grant.sets.iter().filter(|(_, set)| set.ended.is_none());
+    let sets = living.map(|(name, set)| (format!("{name}_"), &set.tokens));
+    for (prefix, tokens) in sets.chain([(String::new(), &grant.tokens)]) {
+        data.insert(format!("{prefix}access_token"), tokens.access_token.expose().to_owned());
+        data.insert(format!("{prefix}token_type"), tokens.token_type.clone());
+        data.insert(format!("{prefix}expires_at"), tokens.expires_at.map(|at| at.to_string()).unwrap_or_default());
+    }
     data.retain(|name, _| is_key(name));
     data.into_iter().map(|(name, value)| (name, ByteString(value.into_bytes()))).collect()
 }

@@ -309,6 +309,30 @@ pub struct TokenStatus {
     /// When the next refresh is planned (RFC 3339); absent when none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_refresh_at: Option<String>,
+    /// When the app ends the authorization whatever is done (RFC 3339), where its description says so: connect again before
+    /// then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization_expires_at: Option<String>,
+    /// Further tokens, such as a user's beside a bot's, by the names that the provider's description has for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sets: BTreeMap<String, TokenSetStatus>,
+}
+
+/// A further set of tokens that is held.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenSetStatus {
+    /// When the access token expires (RFC 3339); absent when it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// When it was last obtained or refreshed (RFC 3339).
+    pub last_refreshed_at: String,
+    /// When the next refresh is planned (RFC 3339); absent when none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_refresh_at: Option<String>,
+    /// Whether the provider has refused to go on with it: a person must authorize again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 /// Failures of the health check.

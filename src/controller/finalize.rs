@@ -14,8 +14,8 @@ use crate::flow::attempts::AttemptError;
 use crate::grant::binding::ProviderRef;
 use crate::grant::plan::CLOCK_SKEW;
 use crate::grant::store::Held;
-use crate::grant::{ClientCredentials, Owner, StoreError};
-use crate::oauth::revoke::revoke;
+use crate::grant::{ClientCredentials, Intent, Owner, StoreError};
+use crate::oauth::revoke::{revoke, revoke_sets};
 use crate::publish::{PublishError, withdraw};
 
 /// How long a provider is asked to revoke.
@@ -91,18 +91,21 @@ pub async fn forget(context: &Context, integration: &ProjectIntegration) -> Resu
 
 /// How long to wait for a refresh that may be on its way.
 fn in_flight(context: &Context, owner: &Owner, held: &Held) -> Option<Duration> {
-    let intent = held.view.intent.as_ref()?;
-    let ours = context.memories.get(&owner.uid).in_flight.as_deref() == Some(intent.attempt.as_str());
-    let dead = !ours && intent.holder == context.holder;
-    let free = intent.deadline + CLOCK_SKEW;
-    (!dead && Timestamp::now() < free).then_some(Duration::from_secs(1))
+    let ours = context.memories.get(&owner.uid).in_flight;
+    let now = Timestamp::now();
+    let flies = |intent: &Intent| {
+        let dead = ours.as_ref() != Some(&intent.attempt) && intent.holder == context.holder;
+        !dead && now < intent.deadline + CLOCK_SKEW
+    };
+    held.view.intents.iter().any(flies).then_some(Duration::from_secs(1))
 }
 
 /// Asks the provider to revoke, unless that would end what others hold. Bounded, and its failure is told, not obeyed.
 /// Returns the grant as it lies there then.
 async fn end(context: &Context, integration: &ProjectIntegration, held: Held) -> Result<Held, StoreError> {
     let refused = held.view.refused.as_ref().is_some_and(|refusal| refusal.epoch == held.grant.epoch);
-    if refused || held.grant.binding.revocation.is_none() {
+    let sets_live = held.grant.sets.values().any(|set| set.ended.is_none());
+    if held.grant.binding.revocation.is_none() || (refused && !sets_live) {
         return Ok(held);
     }
     let (held, company) = context.grants.leave(&held).await?;
@@ -114,7 +117,13 @@ async fn end(context: &Context, integration: &ProjectIntegration, held: Held) ->
         return Ok(held);
     }
     let client = client_of(context, &held).await;
-    let asked = revoke(&context.outbound, &held.grant, client.as_ref());
+    let asked = async {
+        if refused {
+            revoke_sets(&context.outbound, &held.grant, client.as_ref()).await
+        } else {
+            revoke(&context.outbound, &held.grant, client.as_ref()).await
+        }
+    };
     match tokio::time::timeout(REVOKE_PATIENCE, asked).await {
         Ok(Ok(())) => {
             context

@@ -19,7 +19,7 @@ pub fn next_check(situation: &Situation<'_>, health: &Health, requested: bool) -
     let (settings, connection) = situation.served()?;
     let grant = situation.grant.as_ref()?;
     let checkable = connection.identity().is_some() && !settings.suspend && grant.refused.is_none();
-    if !checkable || grant.intent.is_some() {
+    if !checkable || grant.intent(None).is_some() {
         return None;
     }
     if requested {

@@ -1,6 +1,6 @@
 //! What one process remembers of each integration between two reconciles. Losing it costs a request, never a grant.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -21,8 +21,10 @@ pub struct Memory {
     pub recent: Option<GrantView>,
     /// Whether a refresh is on its way from this very process.
     pub in_flight: Option<String>,
-    /// The last refresh that failed, and when to try again.
-    pub trouble: Option<Trouble>,
+    /// The last refresh that failed, and when to try again: by chain, `None` for the main one.
+    pub troubles: BTreeMap<Option<String>, Trouble>,
+    /// The request for a refresh that is being carried out, and the chains that were refreshed for it.
+    pub asked: Option<(String, BTreeSet<Option<String>>)>,
     /// What the health checks found.
     pub health: Health,
     /// The access token, so that a check needs no request to the API server: epoch, generation, token.
@@ -50,6 +52,13 @@ pub struct Trouble {
     pub cause: String,
     /// When it is tried again.
     pub retry_at: Timestamp,
+}
+
+impl Memory {
+    /// Before which moments no chain's refresh is tried again.
+    pub fn not_before(&self) -> BTreeMap<Option<String>, Timestamp> {
+        self.troubles.iter().map(|(set, trouble)| (set.clone(), trouble.retry_at)).collect()
+    }
 }
 
 /// What came of the last look at the Secret that `spec.apiKey` names.

@@ -15,9 +15,10 @@ use crate::causes::chain;
 use crate::grant::plan::{REQUEST_TIMEOUT, SEND_WINDOW};
 use crate::grant::sharing::Company;
 use crate::grant::store::{Held, Marks};
-use crate::grant::{Binding, Grant, GrantView, Handled, Intent, Refusal, StoreError, Tokens};
-use crate::oauth::answer::{ErrorClass, TokenAnswer, TokenRefusal, expires_at};
-use crate::oauth::revoke::revoke;
+use crate::grant::{Ended, Grant, GrantView, Handled, Intent, Refusal, StoreError};
+use crate::oauth::answer::{ErrorClass, TokenAnswer, TokenRefusal};
+use crate::oauth::received;
+use crate::oauth::revoke::revoke_tokens;
 use crate::oauth::token::{TokenOutcome, TokenRequest, send};
 use crate::provider::registry::Usable;
 use crate::sensitive::Sensitive;
@@ -27,8 +28,8 @@ use crate::sensitive::Sensitive;
 pub enum Outcome {
     /// New tokens are held.
     Renewed(Box<Held>),
-    /// The grant is dead, and says so itself now.
-    Ended(Box<GrantView>),
+    /// The grant, or a further set of it, is dead, and says so itself now.
+    Ended(Box<Held>),
     /// Nothing changed; try again later.
     Failed(Failure),
     /// Somebody else wrote to the grant, or it is gone; look again.
@@ -53,6 +54,8 @@ pub struct Job {
     pub uid: String,
     /// The grant as it was when this was planned.
     pub view: GrantView,
+    /// The further set whose tokens are refreshed; `None` for the main chain.
+    pub set: Option<String>,
     /// When a request with this refresh token was first sent, if its outcome is unknown.
     pub replay: Option<Timestamp>,
     /// Requests that are handled by this refresh.
@@ -69,12 +72,10 @@ pub async fn refresh(context: &Arc<Context>, usable: &Usable, job: Job) -> Outco
         context.memories.update(&uid, |memory| memory.in_flight = Some(attempt.clone()));
         let outcome = Run { context: &context, usable: &usable, job: &job, attempt: &attempt }.carry_out().await;
         context.memories.update(&uid, |memory| memory.in_flight = None);
-        match &outcome {
-            Ok(Outcome::Renewed(held)) => context.wrote(&uid, &held.view),
-            Ok(Outcome::Ended(view)) => context.wrote(&uid, view),
-            _ => {}
+        if let Ok(Outcome::Renewed(held) | Outcome::Ended(held)) = &outcome {
+            context.wrote(&uid, &held.view);
         }
-        log(&job.view, &outcome);
+        log(&job, &outcome);
         outcome
     });
     match task.await {
@@ -93,23 +94,29 @@ pub async fn refresh(context: &Arc<Context>, usable: &Usable, job: Job) -> Outco
 }
 
 /// One line for each refresh; what went wrong is a warning.
-fn log(view: &GrantView, outcome: &Result<Outcome, StoreError>) {
-    let owner = &view.summary.integration;
-    let (namespace, name) = (&owner.namespace, &owner.name);
+fn log(job: &Job, outcome: &Result<Outcome, StoreError>) {
+    let owner = &job.view.summary.integration;
+    let (namespace, name, set) = (&owner.namespace, &owner.name, job.set.as_deref());
     match outcome {
         Ok(Outcome::Renewed(held)) => {
-            let expires_at = held.view.summary.expires_at.map(tracing::field::display);
-            tracing::debug!(namespace, name, generation = held.view.summary.generation, expires_at, "refreshed");
+            let chain = held.view.summary.chain(set);
+            let generation = chain.as_ref().map(|chain| chain.generation);
+            let expires_at = chain.and_then(|chain| chain.expires_at).map(tracing::field::display);
+            tracing::debug!(namespace, name, set, generation, expires_at, "refreshed");
         }
-        Ok(Outcome::Ended(view)) => {
-            let message = view.refused.as_ref().map(|refusal| refusal.message.as_str());
-            tracing::warn!(namespace, name, message, "the grant has ended");
+        Ok(Outcome::Ended(held)) => {
+            let message = match set {
+                None => held.view.refused.as_ref().map(|refusal| refusal.message.as_str()),
+                Some(set) => held.grant.sets.get(set).and_then(|set| Some(set.ended.as_ref()?.message.as_str())),
+            };
+            tracing::warn!(namespace, name, set, message, "the grant has ended");
         }
         Ok(Outcome::Failed(failure)) => {
-            tracing::warn!(namespace, name, reason = failure.reason.as_str(), cause = failure.cause, "not refreshed");
+            let (reason, cause) = (failure.reason.as_str(), &failure.cause);
+            tracing::warn!(namespace, name, set, reason, cause, "not refreshed");
         }
-        Ok(Outcome::Superseded) => tracing::debug!(namespace, name, "somebody else wrote to the grant"),
-        Err(error) => tracing::warn!(namespace, name, error = chain(error), "not refreshed"),
+        Ok(Outcome::Superseded) => tracing::debug!(namespace, name, set, "somebody else wrote to the grant"),
+        Err(error) => tracing::warn!(namespace, name, set, error = chain(error), "not refreshed"),
     }
 }
 
@@ -136,7 +143,12 @@ impl Run<'_> {
         };
         let send_by = monotonic() + SEND_WINDOW;
         let held = self.write_intent().await?;
-        let Some(refresh_token) = held.grant.tokens.refresh_token.clone() else { return Ok(Outcome::Superseded) };
+        let tokens = held.grant.tokens_of(self.set());
+        let Some((refresh_token, access_token)) =
+            tokens.and_then(|tokens| Some((tokens.refresh_token.clone()?, tokens.access_token.clone())))
+        else {
+            return Ok(Outcome::Superseded);
+        };
         if held.grant.integration != self.job.view.summary.integration {
             return Ok(Outcome::Superseded);
         }
@@ -147,7 +159,6 @@ impl Run<'_> {
             return Ok(Outcome::Superseded);
         }
         let started = std::time::Instant::now();
-        let access_token = held.grant.tokens.access_token.clone();
         let request = TokenRequest::Refresh { refresh_token, access_token };
         let outcome = send(&self.context.outbound, endpoint, &self.usable.credentials, &request).await;
         self.context.metrics.token_request(&self.usable.provider.reference.name, started.elapsed());
@@ -171,22 +182,34 @@ impl Run<'_> {
         }
     }
 
+    fn set(&self) -> Option<&str> {
+        self.job.set.as_deref()
+    }
+
+    /// Whether nobody has authorized again or refreshed this chain between two looks at the grant.
+    fn is_unchanged(&self, now: &Grant, before: &Grant) -> bool {
+        now.epoch == before.epoch && now.generation_of(self.set()) == before.generation_of(self.set())
+    }
+
     /// Lock, write-ahead record and proof that the store takes writes, in one request whose answer is the grant.
     async fn write_intent(&self) -> Result<Held, StoreError> {
         let now = Timestamp::now();
         let intent = Intent {
             attempt: self.attempt.to_owned(),
+            set: self.job.set.clone(),
             epoch: self.job.view.summary.epoch,
             boot: self.context.boot.clone(),
             holder: self.context.holder.clone(),
             first_sent: self.job.replay.unwrap_or(now),
             deadline: now + SEND_WINDOW + REQUEST_TIMEOUT,
         };
-        let marks = Marks { intent: Some(Some(intent)), ..Marks::default() };
+        let mut intents = self.job.view.intents_but(self.set());
+        intents.push(intent);
+        let marks = Marks { intents: Some(intents), ..Marks::default() };
         match self.context.grants.mark(&self.job.view, &marks).await {
             // The client sends a write again when its answer was lost; then our own intent is the conflict.
             Err(error) if error.is_conflict() => match self.context.grants.get(&self.job.view.name).await? {
-                Some(held) if held.view.intent.as_ref().is_some_and(|intent| intent.attempt == self.attempt) => {
+                Some(held) if held.view.intent(self.set()).is_some_and(|intent| intent.attempt == self.attempt) => {
                     Ok(held)
                 }
                 _ => Err(error),
@@ -200,7 +223,8 @@ impl Run<'_> {
         if self.job.replay.is_some() {
             return;
         }
-        match self.context.grants.mark(view, &Marks { intent: Some(None), ..Marks::default() }).await {
+        let marks = Marks { intents: Some(view.intents_but(self.set())), ..Marks::default() };
+        match self.context.grants.mark(view, &marks).await {
             Ok(held) => self.context.wrote(&self.job.uid, &held.view),
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "an intent could not be taken back"),
         }
@@ -212,10 +236,16 @@ impl Run<'_> {
         let mut base = held;
         let mut pause = Duration::from_millis(50);
         loop {
-            let grant = self.renewed(&base.grant, answer, now);
+            let tokens = received::tokens(answer, &self.usable.client, now);
+            let mut grant = base.grant.renewed(self.set(), self.attempt, tokens, answer.scopes.clone());
+            // Secrets change while a grant lives; a revocation needs those of today.
+            if let Some(client) = &mut grant.binding.client {
+                client.clone_from(&self.usable.credentials);
+            }
             let marks = Marks {
-                intent: Some(None),
-                refused: Some(None),
+                intents: Some(base.view.intents_but(self.set())),
+                // A set that works says nothing of the main chain.
+                refused: self.set().is_none().then_some(None),
                 handled: self.job.handled.clone(),
                 ..Marks::default()
             };
@@ -231,7 +261,7 @@ impl Run<'_> {
             }
             match self.context.grants.get(&self.job.view.name).await {
                 Ok(None) => return Ok(self.dropped(&grant, "the grant is gone").await),
-                Ok(Some(now)) if now.view.summary.attempt.as_deref() == Some(self.attempt) => {
+                Ok(Some(now)) if now.grant.attempt_of(self.set()) == Some(self.attempt) => {
                     return Ok(Outcome::Renewed(Box::new(now)));
                 }
                 Ok(Some(now)) if now.grant.integration != base.grant.integration || now.view.uid != base.view.uid => {
@@ -240,7 +270,7 @@ impl Run<'_> {
                 Ok(Some(now)) if now.grant.epoch != base.grant.epoch => {
                     return Ok(self.dropped(&grant, "somebody authorized again in the meantime").await);
                 }
-                Ok(Some(now)) if now.grant.generation != base.grant.generation => {
+                Ok(Some(now)) if !self.is_unchanged(&now.grant, &base.grant) => {
                     return Ok(self.dropped(&grant, "another replica refreshed in the meantime").await);
                 }
                 Ok(Some(now)) => base = now,
@@ -251,34 +281,14 @@ impl Run<'_> {
         }
     }
 
-    fn renewed(&self, before: &Grant, answer: &TokenAnswer, now: Timestamp) -> Grant {
-        Grant {
-            generation: before.generation + 1,
-            attempt: Some(self.attempt.to_owned()),
-            tokens: Tokens {
-                access_token: answer.access_token.clone(),
-                token_type: answer.token_type.clone(),
-                // An answer without a refresh token means that the old one stays (RFC 6749 §6).
-                refresh_token: answer.refresh_token.clone().or_else(|| before.tokens.refresh_token.clone()),
-                obtained_at: now,
-                expires_at: expires_at(answer, self.usable.client.default_lifetime, now),
-            },
-            scopes: answer.scopes.clone().unwrap_or_else(|| before.scopes.clone()),
-            binding: Binding {
-                // Secrets change while a grant lives; a revocation needs those of today.
-                client: before.binding.client.as_ref().map(|_| (*self.usable.credentials).clone()),
-                ..before.binding.clone()
-            },
-            ..before.clone()
-        }
-    }
-
     /// The tokens are of no use to anybody; revoked only where that revokes nothing else.
     async fn dropped(&self, grant: &Grant, why: &str) -> Outcome {
         tracing::info!(grant = self.job.view.name, why, "refreshed tokens are dropped");
+        let client = Some(&*self.usable.credentials);
         let others = Company { living: true, same_token: false };
         if !grant.binding.revocation_harms(others)
-            && let Err(error) = revoke(&self.context.outbound, grant, Some(&self.usable.credentials)).await
+            && let Some(tokens) = grant.tokens_of(self.set())
+            && let Err(error) = revoke_tokens(&self.context.outbound, &grant.binding, tokens, client).await
         {
             tracing::info!(error = &error as &dyn std::error::Error, "dropped tokens could not be revoked");
         }
@@ -317,10 +327,10 @@ impl Run<'_> {
         }
     }
 
-    /// `invalid_grant`: somebody may have refreshed in between; if nobody has, the grant is dead.
+    /// `invalid_grant`: somebody may have refreshed in between; if nobody has, the chain is dead.
     async fn ended(&self, held: &Held, refusal: &TokenRefusal) -> Result<Outcome, StoreError> {
         let now = match self.context.grants.get(&self.job.view.name).await? {
-            Some(now) if now.grant.epoch == held.grant.epoch && now.grant.generation == held.grant.generation => now,
+            Some(now) if self.is_unchanged(&now.grant, &held.grant) => now,
             _ => return Ok(Outcome::Superseded),
         };
         let cause = match self.job.replay {
@@ -330,38 +340,41 @@ impl Run<'_> {
                  ({refusal})"
             ),
         };
-        let replaced = self.usable.client.reauthorization == Reauthorization::ReplacesEarlier
+        let replaced = self.set().is_none()
+            && self.usable.client.reauthorization == Reauthorization::ReplacesEarlier
             && self.context.later_sibling(&now.view).is_some();
         let ended = if replaced {
             mark_replaced(self.context, &now.view).await
         } else {
-            mark_ended(self.context, &now.view, &cause).await
+            mark_ended(self.context, now, self.set(), &cause).await
         };
-        ended.map(|view| Outcome::Ended(Box::new(view)))
+        ended.map(|held| Outcome::Ended(Box::new(held)))
     }
 }
 
-/// Writes onto the grant that it is dead.
-pub async fn mark_ended(context: &Context, view: &GrantView, cause: &str) -> Result<GrantView, StoreError> {
-    mark_refused(context, view, cause, false).await
+/// Writes onto the grant that it is dead, or that one of its sets is while the rest goes on.
+pub async fn mark_ended(context: &Context, held: Held, set: Option<&str>, cause: &str) -> Result<Held, StoreError> {
+    let Held { mut grant, view } = held;
+    let Some(name) = set else { return mark_refused(context, &view, cause, false).await };
+    if let Some(set) = grant.sets.get_mut(name) {
+        set.ended = Some(Ended { at: Timestamp::now(), message: format!("{cause}; connect again") });
+    }
+    let marks = Marks { intents: Some(view.intents_but(set)), ..Marks::default() };
+    let view = context.grants.replace(&view, &grant, &marks).await?;
+    Ok(Held { grant, view })
 }
 
 /// Writes onto the grant that a later authorization of the same installation ended it. Whose that is, is not told: it
 /// may be another tenant's.
-pub async fn mark_replaced(context: &Context, view: &GrantView) -> Result<GrantView, StoreError> {
+pub async fn mark_replaced(context: &Context, view: &GrantView) -> Result<Held, StoreError> {
     mark_refused(context, view, "a later authorization of the same installation ended this one", true).await
 }
 
-async fn mark_refused(
-    context: &Context,
-    view: &GrantView,
-    cause: &str,
-    replaced: bool,
-) -> Result<GrantView, StoreError> {
+async fn mark_refused(context: &Context, view: &GrantView, cause: &str, replaced: bool) -> Result<Held, StoreError> {
     let message = format!("{cause}; connect again");
     let refusal = Refusal { epoch: view.summary.epoch, at: Timestamp::now(), message, replaced };
-    let marks = Marks { intent: Some(None), refused: Some(Some(refusal)), ..Marks::default() };
-    Ok(context.grants.mark(view, &marks).await?.view)
+    let marks = Marks { intents: Some(view.intents_but(None)), refused: Some(Some(refusal)), ..Marks::default() };
+    context.grants.mark(view, &marks).await
 }
 
 /// The access token of a grant, from memory or from the store.

@@ -66,9 +66,9 @@ pub fn settings(integration: &ProjectIntegration) -> Result<Settings, SettingsEr
 }
 
 impl Settings {
-    /// When to refresh, by the spec and the provider's `refresh.every`.
-    pub fn timing(&self, every: Option<SignedDuration>) -> Timing {
-        Timing { before: self.before, every }
+    /// When to refresh: as the provider says, with a margin of the spec's own where it has one.
+    pub fn timing(&self, provider: Timing) -> Timing {
+        Timing { before: self.before.or(provider.before), ..provider }
     }
 }
 

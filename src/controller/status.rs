@@ -1,5 +1,7 @@
 //! What is told to people: computed from what was found and done, pure, and written last.
 
+mod token;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -13,13 +15,14 @@ use super::situation::Situation;
 use crate::api::MANAGER;
 use crate::api::condition::{ConditionType, Observed, merge};
 use crate::api::project_integration::{
-    AuthorizationStatus, DisconnectedKey, HealthStatus, Installation, ProjectIntegrationStatus, TokenStatus,
+    AuthorizationStatus, DisconnectedKey, HealthStatus, Installation, ProjectIntegrationStatus,
 };
 use crate::api::{ProjectIntegration, Reason};
 use crate::causes::chain;
 use crate::grant::plan::Step;
 use crate::grant::{Grant, GrantView};
 use crate::provider::connection::Keyed;
+pub(super) use token::is_told;
 
 /// What a status is computed from.
 pub struct Facts<'a> {
@@ -31,8 +34,8 @@ pub struct Facts<'a> {
     pub held: Option<&'a Grant>,
     /// What the plan says next.
     pub step: &'a Step,
-    /// The planned moment of the next refresh.
-    pub next_refresh: Option<Timestamp>,
+    /// The planned moments of the next refreshes, by chain; `None` is the main one.
+    pub next_refresh: BTreeMap<Option<String>, Timestamp>,
     /// A link that waits for a person.
     pub authorization: Option<AuthorizationStatus>,
     /// The last authorization was denied.
@@ -55,7 +58,9 @@ pub fn compute(facts: &Facts<'_>) -> ProjectIntegrationStatus {
     let authorized = authorized(facts);
     let mut observed = vec![];
     let (token_fresh, healthy) = match &situation.grant {
-        Some(grant) if situation.is_bound() => (Some(token_fresh(facts, grant)), Some(healthy(facts, &standing))),
+        Some(grant) if situation.is_bound() => {
+            (Some(token::token_fresh(facts, grant)), Some(healthy(facts, &standing)))
+        }
         _ => (None, None),
     };
     // A key that does not work is told of, whether an earlier one is held or none.
@@ -100,12 +105,7 @@ fn describe(
         status.metadata.clone_from(&standing.metadata);
         status.installation.clone_from(&standing.installation);
     }
-    status.token = Some(TokenStatus {
-        secret_name: grant.published.as_ref().map(|published| published.name.clone()),
-        expires_at: grant.summary.expires_at.map(seconds),
-        last_refreshed_at: grant.summary.obtained_at.to_string(),
-        next_refresh_at: facts.next_refresh.map(seconds),
-    });
+    status.token = Some(token::token_status(facts, grant, standing.token.as_ref()));
     let health = &facts.memory.health;
     let turned = condition_of(standing, ConditionType::Healthy) != condition_of(status, ConditionType::Healthy);
     status.health = if turned && (health.failures > 0 || health.last_failed_at.is_some()) {
@@ -177,6 +177,14 @@ fn authorized(facts: &Facts<'_>) -> Observed {
                        is sent to them: change them back, or connect again.";
         return Observed::no(Authorized, Reason::ProviderChanged, message);
     }
+    let ended = grant.summary.sets.iter().find_map(|(name, set)| Some((name, set.ended.as_ref()?)));
+    if let Some((name, ended)) = ended {
+        let message = format!(
+            "Refreshing token set {name} failed for good: {}. The main token goes on working, and is refreshed.",
+            ended.message
+        );
+        return Observed::no(Authorized, Reason::ReauthorizationRequired, message);
+    }
     if let Some(at) = grant.mismatch {
         let message = format!(
             "At {} somebody authorized with another account; the connection was kept. To switch, disconnect first and \
@@ -218,58 +226,6 @@ fn no_key(situation: &Situation<'_>, keyed: &Keyed) -> String {
          /v1/tenants/{}/projects/{}/integrations/{}/credentials.",
         spec.tenant_id, spec.project_id, spec.type_
     )
-}
-
-fn token_fresh(facts: &Facts<'_>, grant: &GrantView) -> Observed {
-    use ConditionType::TokenFresh;
-    let suspended = facts.situation.settings.as_ref().is_ok_and(|settings| settings.suspend);
-    let trouble = facts.memory.trouble.as_ref();
-    let expired = grant.summary.expires_at.is_some_and(|at| at <= facts.now);
-    if suspended {
-        return Observed::no(TokenFresh, Reason::Suspended, "Suspended by spec.suspend: nothing is refreshed.");
-    }
-    if expired {
-        let cause =
-            trouble.map(|trouble| format!(" {}; next try at {}.", sentence(&trouble.cause), seconds(trouble.retry_at)));
-        let message = format!("The access token has expired.{}", cause.unwrap_or_default());
-        return Observed::no(TokenFresh, Reason::Expired, message);
-    }
-    if let Some(refusal) = &grant.refused {
-        if refusal.replaced {
-            let message = "The access token has ended with its authorization.";
-            return Observed::no(TokenFresh, Reason::RefreshFailing, message);
-        }
-        let message = "The access token works until it expires; it cannot be refreshed any more.";
-        return Observed::no(TokenFresh, Reason::RefreshFailing, message);
-    }
-    if let Step::Ambiguous { until } = facts.step {
-        let message = format!(
-            "The answer to a refresh was lost, so it is not known whether the provider carried it out. Sending it again \
-             could end the grant; the access token that is held stays in use, and the next attempt is made at {}.",
-            seconds(*until)
-        );
-        return Observed::no(TokenFresh, Reason::RefreshAmbiguous, message);
-    }
-    if let Some(trouble) = trouble {
-        let reason = match trouble.reason {
-            Reason::ClientCredentialsInvalid | Reason::RefreshAmbiguous => trouble.reason,
-            _ => Reason::RefreshFailing,
-        };
-        let message = format!("{}; next try at {}.", sentence(&trouble.cause), seconds(trouble.retry_at));
-        return Observed::no(TokenFresh, reason, message);
-    }
-    match grant.summary.expires_at {
-        None if grant.summary.api_key.is_some() => {
-            Observed::yes(TokenFresh, Reason::NeverExpires, "An API key works until the app ends it.")
-        }
-        None => Observed::yes(TokenFresh, Reason::NeverExpires, "The access token has no expiry."),
-        Some(_) if !grant.summary.refreshable => Observed::yes(
-            TokenFresh,
-            Reason::Refreshed,
-            "The provider gave no refresh token: connect again before expiry.",
-        ),
-        Some(_) => Observed::yes(TokenFresh, Reason::Refreshed, "The access token is refreshed in time."),
-    }
 }
 
 fn healthy(facts: &Facts<'_>, standing: &ProjectIntegrationStatus) -> Observed {

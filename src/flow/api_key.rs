@@ -3,6 +3,8 @@
 //! Used where somebody gives a key over HTTP, and where the controller reads the one that a spec names. A key is sent
 //! to nobody but the identity call of its provider, and told to nobody.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
@@ -146,12 +148,15 @@ fn grant(proved: &Proved<'_>, owner: Owner, epoch: u64) -> Grant {
             refresh_token: None,
             obtained_at: now,
             expires_at: None,
+            refresh_obtained_at: None,
+            refresh_expires_at: None,
         },
+        sets: BTreeMap::new(),
         scopes: vec![],
         requested_scopes: vec![],
         installation: None,
         metadata: std::collections::BTreeMap::new(),
-        secret_metadata: secret_values(&provider.secret_metadata, &variables, None),
+        secret_metadata: secret_values(&provider.secret_metadata, &variables, &[]),
         parameters: spec.parameters.clone(),
         installed: Installed { by: proved.by.clone(), agent_id: proved.agent_id.clone(), at: now },
         binding: proved.keyed.binding(),

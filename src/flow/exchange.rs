@@ -283,7 +283,7 @@ pub(super) async fn replace(
 ) -> Result<GrantView, StoreError> {
     let same_life = held.grant.integration.uid == grant.integration.uid;
     let marks = Marks {
-        intent: Some(None),
+        intents: Some(vec![]),
         refused: Some(None),
         mismatch: Some(None),
         // The published Secret of another life is not ours to write to.

@@ -4,6 +4,7 @@
 //! people read are derived from it and can be rebuilt. Everything here but [`store`] is pure: no client, no clock.
 
 pub mod binding;
+pub mod chain;
 pub mod credentials;
 pub mod plan;
 pub mod record;
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use binding::Binding;
+pub use chain::{ChainSummary, Ended, TokenSet};
 pub use credentials::{ClientCredentials, Which};
 pub use record::{GrantView, Handled, Intent, KeySource, Published, Refusal, Summary};
 pub use store::{GrantStore, StoreError};
@@ -51,8 +53,11 @@ pub struct Grant {
     /// For an API key, which lies in `tokens` as the access token: where it came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<KeySource>,
-    /// The tokens.
+    /// The tokens of the main chain.
     pub tokens: Tokens,
+    /// Further chains of tokens, by the names of the description's `tokenSets`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sets: BTreeMap<String, TokenSet>,
     /// Scopes that the provider granted.
     #[serde(default)]
     pub scopes: Vec<String>,
@@ -93,6 +98,12 @@ pub struct Tokens {
     /// When the access token expires; `None` when it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// When the life that ends at `refresh_expires_at` began; `None` where no end is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_obtained_at: Option<Timestamp>,
+    /// When the refresh token expires, where the answer told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_expires_at: Option<Timestamp>,
 }
 
 /// Who connected, and when.
@@ -112,10 +123,20 @@ pub struct Installed {
 impl Grant {
     /// Every secret that this grant holds, for checks that none of them leaks into something derived.
     pub fn secrets(&self) -> Vec<&str> {
-        let mut secrets = vec![self.tokens.access_token.expose()];
-        secrets.extend(self.tokens.refresh_token.as_ref().map(Sensitive::expose));
+        let chains = std::iter::once(&self.tokens).chain(self.sets.values().map(|set| &set.tokens));
+        let mut secrets: Vec<_> = chains
+            .flat_map(|tokens| [Some(&tokens.access_token), tokens.refresh_token.as_ref()])
+            .flatten()
+            .map(Sensitive::expose)
+            .collect();
         secrets.extend(self.secret_metadata.values().map(Sensitive::expose));
         secrets
+    }
+
+    /// The refresh tokens of all chains, which never leave the operator.
+    pub fn refresh_tokens(&self) -> Vec<&str> {
+        let sets = self.sets.values().filter_map(|set| set.tokens.refresh_token.as_ref());
+        self.tokens.refresh_token.iter().chain(sets).map(Sensitive::expose).collect()
     }
 
     /// The part of it that may be seen by those who can read the Secret's metadata; the store adds the fingerprint.
@@ -129,6 +150,9 @@ impl Grant {
             obtained_at: self.tokens.obtained_at,
             expires_at: self.tokens.expires_at,
             refreshable: self.tokens.refresh_token.is_some(),
+            refresh_obtained_at: self.tokens.refresh_obtained_at,
+            refresh_expires_at: self.tokens.refresh_expires_at,
+            sets: self.sets.iter().map(|(name, set)| (name.clone(), set.summary())).collect(),
             installed_at: self.installed.at,
             provider: self.binding.provider.clone(),
             binding: self.binding.digest(),
@@ -156,6 +180,9 @@ pub(crate) mod tests_support {
             obtained_at: Timestamp::from_second(obtained).unwrap(),
             expires_at: expires.map(|second| Timestamp::from_second(second).unwrap()),
             refreshable: true,
+            refresh_obtained_at: None,
+            refresh_expires_at: None,
+            sets: BTreeMap::new(),
             installed_at: Timestamp::from_second(obtained).unwrap(),
             provider: ProviderRef {
                 kind: ProviderKind::ClusterIntegrationProvider,
@@ -170,6 +197,11 @@ pub(crate) mod tests_support {
         }
     }
 
+    /// A further set with the given times, in seconds.
+    pub(crate) fn set(obtained: i64, expires: Option<i64>) -> ChainSummary {
+        ChainSummary { generation: 1, ..summary(obtained, expires).chain(None).unwrap() }
+    }
+
     /// A view of a grant with nothing unfinished.
     pub(crate) fn view(obtained: i64, expires: Option<i64>) -> GrantView {
         GrantView {
@@ -177,7 +209,7 @@ pub(crate) mod tests_support {
             uid: "grant-uid".into(),
             resource_version: "1".into(),
             summary: summary(obtained, expires),
-            intent: None,
+            intents: vec![],
             published: None,
             handled: Handled::default(),
             refused: None,

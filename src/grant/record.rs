@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::Owner;
 use super::binding::ProviderRef;
+use super::chain::ChainSummary;
 
 /// Annotation with the [`Summary`]; written together with the data.
 pub const SUMMARY: &str = "integrations.tms.dev/summary";
-/// Annotation with the [`Intent`] of an unfinished refresh.
+/// Annotation with the [`Intent`]s of unfinished refreshes: a list, or one alone as earlier versions wrote it.
 pub const INTENT: &str = "integrations.tms.dev/intent";
 /// Annotation with the [`Published`] Secret.
 pub const PUBLISHED: &str = "integrations.tms.dev/published";
@@ -51,6 +52,15 @@ pub struct Summary {
     pub expires_at: Option<Timestamp>,
     /// Whether there is a refresh token.
     pub refreshable: bool,
+    /// When the life of the refresh token began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_obtained_at: Option<Timestamp>,
+    /// When the refresh token expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_expires_at: Option<Timestamp>,
+    /// Further chains of tokens. The times above are those of the main one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sets: BTreeMap<String, ChainSummary>,
     /// When the integration was connected.
     pub installed_at: Timestamp,
     /// The provider it was made for.
@@ -78,11 +88,17 @@ pub enum KeySource {
 }
 
 /// A refresh that is about to be sent, or was and has not been heard of: lock and write-ahead record in one.
+///
+/// A grant has at most one for each chain, and at most one of them is on its way; the others have passed their deadlines
+/// and wait for what their chain's profile allows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Intent {
     /// This attempt; a conflict that shows our own attempt is a success.
     pub attempt: String,
+    /// The further set that is refreshed; the main chain when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<String>,
     /// The epoch it belongs to.
     pub epoch: u64,
     /// The run of the process that made it.
@@ -143,8 +159,8 @@ pub struct GrantView {
     pub resource_version: String,
     /// What is held.
     pub summary: Summary,
-    /// An unfinished refresh.
-    pub intent: Option<Intent>,
+    /// Unfinished refreshes.
+    pub intents: Vec<Intent>,
     /// The Secret written for workloads.
     pub published: Option<Published>,
     /// Requests that were handled.
@@ -193,7 +209,11 @@ impl GrantView {
             uid: metadata.uid.clone().unwrap_or_default(),
             resource_version: metadata.resource_version.clone().unwrap_or_default(),
             summary,
-            intent: annotation(metadata, &name, INTENT)?,
+            intents: match annotation(metadata, &name, INTENT)? {
+                None => vec![],
+                Some(Intents::One(intent)) => vec![intent],
+                Some(Intents::Several(intents)) => intents,
+            },
             published: annotation(metadata, &name, PUBLISHED)?,
             handled: annotation(metadata, &name, HANDLED)?.unwrap_or_default(),
             refused: annotation(metadata, &name, REFUSED)?,
@@ -204,6 +224,17 @@ impl GrantView {
         })
     }
 
+    /// The unfinished refresh of a chain, in this epoch.
+    pub fn intent(&self, set: Option<&str>) -> Option<&Intent> {
+        self.intents.iter().find(|intent| intent.set.as_deref() == set && intent.epoch == self.summary.epoch)
+    }
+
+    /// The unfinished refreshes of this epoch, but for that of one chain.
+    pub fn intents_but(&self, set: Option<&str>) -> Vec<Intent> {
+        let others = self.intents.iter().filter(|intent| intent.epoch == self.summary.epoch);
+        others.filter(|intent| intent.set.as_deref() != set).cloned().collect()
+    }
+
     /// Whether this view is at least as new as `other`, by the order of resource versions; unknown counts as yes.
     pub fn at_least(&self, other: &Self) -> bool {
         match (self.resource_version.parse::<u64>(), other.resource_version.parse::<u64>()) {
@@ -211,6 +242,14 @@ impl GrantView {
             _ => true,
         }
     }
+}
+
+/// Unfinished refreshes as the annotation has them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Intents {
+    One(Intent),
+    Several(Vec<Intent>),
 }
 
 fn annotation<T: DeserializeOwned>(

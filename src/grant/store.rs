@@ -117,8 +117,8 @@ pub fn grant_name(namespace: &str, name: &str) -> String {
 /// What a write changes beside the data; `None` leaves an annotation as it is, `Some(None)` removes it.
 #[derive(Clone, Debug, Default)]
 pub struct Marks {
-    /// The unfinished refresh.
-    pub intent: Option<Option<Intent>>,
+    /// The unfinished refreshes; an empty list removes the annotation.
+    pub intents: Option<Vec<Intent>>,
     /// The Secret for workloads.
     pub published: Option<Option<Published>>,
     /// The requests that were handled.
@@ -144,7 +144,7 @@ impl Marks {
             }
             Ok::<_, StoreError>(())
         };
-        mark(INTENT, self.intent.as_ref().map(|value| optional(value.as_ref())))?;
+        mark(INTENT, self.intents.as_ref().map(|intents| optional((!intents.is_empty()).then_some(intents))))?;
         mark(PUBLISHED, self.published.as_ref().map(|value| optional(value.as_ref())))?;
         mark(HANDLED, self.handled.as_ref().map(text))?;
         mark(REFUSED, self.refused.as_ref().map(|value| optional(value.as_ref())))?;

@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::answer::{TokenAnswer, expires_at};
+use super::answer::TokenAnswer;
 use super::attempt::Attempt;
 use super::client::named;
+use super::received;
 use crate::api::provider::Pkce;
 use crate::digest::{sha256_base64url, short_hash};
-use crate::grant::{Binding, ClientCredentials, Grant, Installed, Tokens};
+use crate::grant::{Binding, ClientCredentials, Grant, Installed};
 use crate::provider::endpoints::Endpoints;
 use crate::provider::expression::{Expression, Variables, contains_secret, without_tokens};
 use crate::provider::resolved::{OAuthClient, Provider};
@@ -37,6 +38,11 @@ pub fn authorization_url(
     if !scopes.is_empty() {
         parameters.push(("scope", &scopes));
     }
+    let of_sets = client.token_sets.values().filter(|set| !set.scopes.is_empty());
+    let of_sets: Vec<_> = of_sets
+        .filter_map(|set| Some((set.scope_parameter.as_deref()?, set.scopes.join(&client.scope_separator))))
+        .collect();
+    parameters.extend(of_sets.iter().map(|(name, scopes)| (*name, scopes.as_str())));
     if client.pkce == Pkce::S256 {
         parameters.extend([("code_challenge", challenge.as_str()), ("code_challenge_method", "S256")]);
     }
@@ -89,22 +95,18 @@ pub fn first_grant(
         generation: 1,
         attempt: None,
         api_key: None,
-        tokens: Tokens {
-            access_token: answer.access_token.clone(),
-            token_type: answer.token_type.clone(),
-            refresh_token: answer.refresh_token.clone(),
-            obtained_at: now,
-            expires_at: expires_at(answer, client.default_lifetime, now),
-        },
+        tokens: received::tokens(answer, client, now),
+        sets: received::sets(answer, client, now),
         scopes: answer.scopes.clone().unwrap_or_else(|| attempt.scopes.clone()),
         requested_scopes: attempt.scopes.clone(),
         installation: installation(client.grant_identity.as_deref(), &binding, &variables),
         metadata: BTreeMap::new(),
-        secret_metadata: secret_values(&provider.secret_metadata, &variables, answer.refresh_token.as_ref()),
+        secret_metadata: BTreeMap::new(),
         parameters: attempt.parameters.clone(),
         installed: Installed { by: attempt.caller.clone(), agent_id: attempt.agent_id.clone(), at: now },
         binding,
     };
+    grant.secret_metadata = secret_values(&provider.secret_metadata, &variables, &grant.refresh_tokens());
     grant.metadata = public_values(&provider.metadata, &variables, &grant.secrets());
     grant
 }
@@ -147,13 +149,12 @@ pub fn public_values(
 pub fn secret_values(
     expressions: &BTreeMap<String, Arc<Expression>>,
     variables: &Variables,
-    refresh_token: Option<&Sensitive>,
+    refresh_tokens: &[&str],
 ) -> BTreeMap<String, Sensitive> {
-    let kept: Vec<&str> = refresh_token.map(Sensitive::expose).into_iter().collect();
     expressions
         .iter()
         .filter_map(|(name, expression)| match expression.evaluate(variables) {
-            Ok(value) if contains_secret(&value, &kept) => None,
+            Ok(value) if contains_secret(&value, refresh_tokens) => None,
             Ok(Value::String(text)) => Some((name.clone(), Sensitive::new(text))),
             _ => None,
         })

@@ -10,6 +10,7 @@ pub mod call;
 pub mod client;
 pub mod identity;
 pub mod introspect;
+pub mod received;
 pub mod revoke;
 pub mod token;
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::client::{ClientRules, Told, Tries, bearer, encode_body, told_of_client};
 use crate::api::provider::{Method as RevocationMethod, RevocationAuthentication, TokenChoice};
 use crate::grant::binding::{RevocationRequest, TokenInBody};
-use crate::grant::{ClientCredentials, Grant};
+use crate::grant::{Binding, ClientCredentials, Grant, Tokens};
 use crate::provider::expression::{Expression, Variables, without_tokens};
 use crate::provider::outbound::{Outbound, OutboundRequest, OutboundResponse, SendError};
 
@@ -34,9 +34,33 @@ pub enum RevokeError {
     },
 }
 
-/// Revokes what `grant` holds. A provider without revocation is done at once; a token that is gone already is a success.
+/// Revokes what `grant` holds: the tokens of each chain, all of which are tried. The first failure is told.
 pub async fn revoke(outbound: &Outbound, grant: &Grant, client: Option<&ClientCredentials>) -> Result<(), RevokeError> {
-    let binding = &grant.binding;
+    let (main, sets) = tokio::join!(
+        revoke_tokens(outbound, &grant.binding, &grant.tokens, client),
+        revoke_sets(outbound, grant, client)
+    );
+    main.and(sets)
+}
+
+/// Revokes the further sets of `grant` alone, as where its main chain has ended. Those that have ended are left out.
+pub async fn revoke_sets(
+    outbound: &Outbound,
+    grant: &Grant,
+    client: Option<&ClientCredentials>,
+) -> Result<(), RevokeError> {
+    let living = grant.sets.values().filter(|set| set.ended.is_none());
+    let all = living.map(|set| revoke_tokens(outbound, &grant.binding, &set.tokens, client));
+    futures::future::join_all(all).await.into_iter().collect()
+}
+
+/// Revokes one chain of tokens. A provider without revocation is done at once; a token that is gone already is a success.
+pub async fn revoke_tokens(
+    outbound: &Outbound,
+    binding: &Binding,
+    tokens: &Tokens,
+    client: Option<&ClientCredentials>,
+) -> Result<(), RevokeError> {
     let Some(revocation) = &binding.revocation else { return Ok(()) };
     let by_client = match revocation.authentication {
         RevocationAuthentication::Client | RevocationAuthentication::ClientBasic => true,
@@ -50,7 +74,7 @@ pub async fn revoke(outbound: &Outbound, grant: &Grant, client: Option<&ClientCr
     };
     let mut tries = Tries::new(client);
     loop {
-        let response = outbound.send(request(grant, revocation, &tries)).await?;
+        let response = outbound.send(request(binding, tokens, revocation, &tries)).await?;
         let told = if by_client { told_of_client(&response) } else { Told::Unclear };
         if !tries.go_on(told) {
             return judge(revocation, &response);
@@ -58,22 +82,22 @@ pub async fn revoke(outbound: &Outbound, grant: &Grant, client: Option<&ClientCr
     }
 }
 
-fn request(grant: &Grant, revocation: &RevocationRequest, tries: &Tries<'_>) -> OutboundRequest {
-    let rules = ClientRules::from(&grant.binding);
+fn request(binding: &Binding, tokens: &Tokens, revocation: &RevocationRequest, tries: &Tries<'_>) -> OutboundRequest {
+    let rules = ClientRules::from(binding);
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     let mut parameters = Vec::new();
     if let Some(body) = &revocation.body {
-        let token = match (body.token, &grant.tokens.refresh_token) {
+        let token = match (body.token, &tokens.refresh_token) {
             (TokenChoice::RefreshToken, Some(refresh_token)) => refresh_token,
-            _ => &grant.tokens.access_token,
+            _ => &tokens.access_token,
         };
         parameters.push((body.parameter.clone(), token.expose().to_owned()));
     }
     match revocation.authentication {
         RevocationAuthentication::Client => tries.authenticate(rules, &mut headers, &mut parameters),
         RevocationAuthentication::ClientBasic => tries.basic(&mut headers),
-        RevocationAuthentication::Bearer => bearer(&mut headers, grant.tokens.access_token.expose()),
+        RevocationAuthentication::Bearer => bearer(&mut headers, tokens.access_token.expose()),
         RevocationAuthentication::None => {}
     }
     let encode = |body: &TokenInBody| encode_body(body.format, &parameters, rules.names, &mut headers);
@@ -87,7 +111,7 @@ fn request(grant: &Grant, revocation: &RevocationRequest, tries: &Tries<'_>) -> 
         url: revocation.url.clone(),
         headers,
         body: Some(body),
-        private_networks: grant.binding.private_networks.as_slice().into(),
+        private_networks: binding.private_networks.as_slice().into(),
         timeout: tries.timeout(),
     }
 }

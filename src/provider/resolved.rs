@@ -7,6 +7,7 @@ mod answer;
 mod api_key;
 mod oauth2;
 mod requests;
+mod token_sets;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use api_key::key_client;
 use oauth2::oauth_client;
 pub use oauth2::{OAuthClient, RevocationCall};
 pub use requests::ExtraParams;
+pub use token_sets::TokenSetError;
 
 use super::call::{CallError, PlacementError};
 use super::discovery::ServerMetadata;
@@ -182,6 +184,14 @@ pub enum ProviderError {
         field: &'static str,
         /// What stands there.
         text: String,
+    },
+    /// A set of further tokens is described wrongly.
+    #[error("oauth2.tokenSets.{name}{source}")]
+    TokenSet {
+        /// The set.
+        name: String,
+        /// Why.
+        source: TokenSetError,
     },
     /// The description cannot be digested.
     #[error("the description cannot be encoded")]

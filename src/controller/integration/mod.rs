@@ -1,13 +1,15 @@
 //! The driver: one reconcile of one integration, as a row of steps over a [`Situation`].
 //!
-//! The steps that take more than a few lines lie beside it: `freshness`, `publication` and `replacement`.
+//! The steps that take more than a few lines lie beside it: `freshness`, `recovery`, `keys`, `publication` and `replacement`.
 
 mod freshness;
 mod keys;
 mod publication;
+mod recovery;
 mod replacement;
 mod unreadable;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +34,7 @@ use crate::flow::attempts::AttemptError;
 use crate::grant::plan::Step;
 use crate::grant::{Grant, StoreError};
 use crate::publish::PublishError;
-use freshness::planned;
+use freshness::all_planned;
 use unreadable::unreadable;
 
 /// How soon something that may mend itself is looked at again.
@@ -240,7 +242,7 @@ impl Run<'_> {
         mut self,
         mut situation: Situation<'_>,
         connecting: Connecting,
-        mirrored: &std::collections::BTreeMap<String, String>,
+        mirrored: &BTreeMap<String, String>,
     ) -> Result<Action, ReconcileError> {
         let context = self.context;
         let handled = requests::with(&situation, mirrored, &self.handled);
@@ -248,17 +250,13 @@ impl Run<'_> {
             requests::acknowledge(context, &mut situation, &handled).await?;
         }
         let suspended = situation.settings.as_ref().is_ok_and(|settings| settings.suspend);
-        let next_refresh = planned(&situation).filter(|_| {
-            !suspended && situation.is_bound() && situation.grant.as_ref().is_some_and(|grant| grant.refused.is_none())
-        });
+        let next_refresh = if suspended { BTreeMap::new() } else { all_planned(&situation) };
         let now = Timestamp::now();
         if let Some(Err(error)) = &situation.provider {
             let pause = if error.is_transient() { LOOK_AGAIN } else { LOOK_AGAIN * 4 };
             self.look_again(now + pause);
         }
-        if let Some(expires_at) = situation.grant.as_ref().and_then(|grant| grant.summary.expires_at)
-            && expires_at > now
-        {
+        if let Some(expires_at) = situation.grant.as_ref().and_then(|grant| grant.summary.next_expiry(now)) {
             // The moment of expiry is news, whatever else happens.
             self.look_again(expires_at);
         }

@@ -5,6 +5,8 @@
 //! refresh token it is the answer 401, or a no by the description's own word. Anything else is `Healthy=False`, at once.
 //! The refresh is one like any other, with an intent, and is made once for each later authorization.
 
+use std::collections::BTreeSet;
+
 use super::{ReconcileError, Run};
 use crate::api::Reason;
 use crate::controller::refresh::{self, Outcome};
@@ -41,14 +43,14 @@ impl Run<'_> {
         if !view.summary.refreshable {
             if rejected && health.dead {
                 let ended = refresh::mark_replaced(self.context, &view).await?;
-                self.context.wrote(&situation.uid, &ended);
-                situation.grant = Some(ended);
+                self.context.wrote(&situation.uid, &ended.view);
+                situation.grant = Some(ended.view);
             }
             return Ok(());
         }
         let usable = usable.clone();
-        match self.plan(situation, true) {
-            Step::Refresh { replay: None } => {}
+        match self.plan(situation, &BTreeSet::from([None])) {
+            Step::Refresh { set: None, replay: None } => {}
             // After a failure, with a pause that grows.
             Step::Wait(Some(at)) => {
                 self.look_again(at);
@@ -57,15 +59,15 @@ impl Run<'_> {
             // A refresh that is unfinished has its own way to an end.
             _ => return Ok(()),
         }
-        let outcome = self.refresh(situation, &usable, None, None).await;
+        let outcome = self.refresh(situation, &usable, None, None, None).await;
         let renewed = matches!(outcome, Outcome::Renewed(_));
-        self.take(situation, outcome);
+        self.take(situation, None, outcome);
         if renewed {
             self.context.memories.update(&situation.uid, |memory| memory.outlived = Some(later));
             self.publish(situation, asked).await?;
         }
-        self.step = self.plan(situation, false);
-        if let Step::Wait(Some(at)) | Step::Ambiguous { until: at } | Step::InFlight(at) = self.step {
+        self.step = self.plan(situation, &BTreeSet::new());
+        if let Step::Wait(Some(at)) | Step::Ambiguous { next: at, .. } | Step::InFlight(at) = self.step {
             self.look_again(at);
         }
         Ok(())

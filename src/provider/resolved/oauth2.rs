@@ -9,13 +9,15 @@ use url::Url;
 
 use super::answer::AnswerRules;
 use super::requests::{ExtraParams, extra_params, headers, parameter_names};
+use super::token_sets::token_sets;
 use super::{ApiRules, CLIENT_ID, Identity, ProviderError, Surroundings, duration, expression};
 use crate::api::provider::{
-    Assertion, ClientAuthentication, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RequestFormat,
-    RevocationAuthentication, RevocationBody, RevocationEffect,
+    Assertion, ClientAuthentication, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RefreshWhen,
+    RequestFormat, RevocationAuthentication, RevocationBody, RevocationEffect, TokenSet,
 };
 use crate::grant::binding::TokenInBody;
 use crate::grant::plan::Profile;
+use crate::grant::schedule::{Timing, two_thirds};
 use crate::provider::discovery::ServerMetadata;
 use crate::provider::expression::Expression;
 use crate::provider::form::Form;
@@ -68,8 +70,12 @@ pub struct OAuthClient {
     pub refresh_params: ExtraParams,
     /// How refresh tokens behave.
     pub refresh: RefreshProfile,
-    /// Refresh at least this often.
-    pub refresh_every: Option<SignedDuration>,
+    /// When to refresh, where an integration does not say otherwise.
+    pub timing: Timing,
+    /// After how long a grant ends whatever is done.
+    pub grant_lifetime: Option<SignedDuration>,
+    /// Further tokens of an answer, by name.
+    pub token_sets: BTreeMap<String, TokenSet>,
     /// Lifetime of an access token whose answer names none.
     pub default_lifetime: Option<SignedDuration>,
     /// How token answers are read.
@@ -163,7 +169,9 @@ pub(super) fn oauth_client(
         pkce: oauth.pkce.unwrap_or_default(),
         client_authentication: oauth.client_authentication.unwrap_or_default(),
         request_format: oauth.request_format.unwrap_or_default(),
-        refresh_every: duration("oauth2.refresh.every", refresh.every.as_deref())?,
+        timing: timing(&refresh)?,
+        grant_lifetime: duration("oauth2.refresh.grantLifetime", refresh.grant_lifetime.as_deref())?,
+        token_sets: token_sets(&oauth)?,
         default_lifetime: duration("oauth2.accessTokenLifetime", oauth.access_token_lifetime.as_deref())?,
         grant_identity: oauth
             .grant_identity
@@ -178,6 +186,17 @@ pub(super) fn oauth_client(
         refresh_params: extra("oauth2.refreshParams", &oauth.refresh_params)?,
         assertion: oauth.assertion.unwrap_or_default(),
         refresh,
+    })
+}
+
+/// When to refresh. A refresh token that lapses unused is used after two thirds of that time.
+fn timing(refresh: &RefreshProfile) -> Result<Timing, ProviderError> {
+    let every = duration("oauth2.refresh.every", refresh.every.as_deref())?;
+    let idle = duration("oauth2.refresh.idleLifetime", refresh.idle_lifetime.as_deref())?;
+    Ok(Timing {
+        never: refresh.when == Some(RefreshWhen::Never),
+        before: duration("oauth2.refresh.before", refresh.before.as_deref())?,
+        every: every.or(idle.map(two_thirds)),
     })
 }
 

@@ -59,9 +59,7 @@ pub(super) fn extra_params(
     oauth: &OAuth2,
     form: &Form,
 ) -> Result<ExtraParams, ProviderError> {
-    let own = |name: &str| {
-        PROTOCOL_PARAMETERS.contains(&name) || name.starts_with("code_") || oauth.parameter_names.contains_key(name)
-    };
+    let own = |name: &str| is_protocol_parameter(name) || oauth.parameter_names.contains_key(name);
     if let Some(name) = extra.keys().find(|name| own(name)) {
         return Err(ProviderError::ProtocolParameter { field, name: name.clone() });
     }
@@ -71,6 +69,11 @@ pub(super) fn extra_params(
         Some(name) => Err(ProviderError::UnknownParameter { field, name: name.to_owned() }),
         None => Ok(templates),
     }
+}
+
+/// Whether a parameter is one that a description cannot set.
+pub(super) fn is_protocol_parameter(name: &str) -> bool {
+    PROTOCOL_PARAMETERS.contains(&name) || name.starts_with("code_")
 }
 
 /// Names that the provider has for parameters of the protocol: each of one of them, and none taken twice.
