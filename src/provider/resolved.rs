@@ -276,4 +276,4 @@ fn duration(field: &'static str, text: Option<&str>) -> Result<Option<SignedDura
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::provider) mod tests;
