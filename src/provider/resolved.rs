@@ -304,4 +304,4 @@ fn duration(field: &'static str, text: Option<&str>) -> Result<Option<SignedDura
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::provider) mod tests;

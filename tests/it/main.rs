@@ -26,6 +26,7 @@ mod api_keys;
 mod apps;
 mod bad_callbacks;
 mod canary;
+mod clients;
 mod connect;
 mod counts;
 mod emulators;
