@@ -86,11 +86,9 @@ impl Flow {
         if integration.spec.api_key.is_some() {
             return Err(BeginError::KeyInSpec);
         }
-        let mut parameters = integration.spec.parameters.clone();
-        parameters.extend(who.parameters.clone());
         let provider = self.registry.find(integration.spec.provider_kind, &namespace, &integration.spec.type_).await?;
-        parameters.retain(|name, _| provider.parameters.contains_key(name));
-        if let Some(missing) = provider.missing_parameter(&parameters) {
+        let parameters = provider.parameters.values(&[&integration.spec.parameters, &who.parameters]);
+        if let Some(missing) = provider.parameters.missing(&parameters) {
             return Err(BeginError::MissingParameter(missing.to_owned()));
         }
         let usable = self.registry.usable_with(provider, &namespace, &parameters).await?;

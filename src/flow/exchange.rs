@@ -110,8 +110,7 @@ async fn tokens_for(
         sends += 1;
         // A person is waiting, so the gate is told what happens but not asked for leave.
         let admission = flow.gates.admit(&usable.provider.reference.uid, host).ok();
-        let outcome =
-            send(&flow.outbound, endpoint, &usable.credentials, &token_request, &usable.client.token_params).await;
+        let outcome = send(&flow.outbound, endpoint, &usable.credentials, &token_request).await;
         if let Some(admission) = admission {
             outcome.tell(admission);
         }

@@ -4,6 +4,7 @@
 //! people read are derived from it and can be rebuilt. Everything here but [`store`] is pure: no client, no clock.
 
 pub mod binding;
+pub mod credentials;
 pub mod plan;
 pub mod record;
 pub mod schedule;
@@ -14,7 +15,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use binding::{Binding, ClientCredentials};
+pub use binding::Binding;
+pub use credentials::{ClientCredentials, Which};
 pub use record::{GrantView, Handled, Intent, KeySource, Published, Refusal, Summary};
 pub use store::{GrantStore, StoreError};
 

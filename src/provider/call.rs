@@ -16,7 +16,7 @@ use url::Url;
 
 use super::template::{TemplateError, UrlTemplate};
 use crate::api::provider::{self, Call};
-pub use placement::{Placement, PlacementError};
+pub use placement::{Placed, Placement, PlacementError};
 
 /// Headers of the connection and of the message's frame (RFC 9110 §7.2, §7.6.1, §8.6), and cookies.
 const OWNED: [HeaderName; 8] = [
@@ -88,7 +88,7 @@ pub struct PreparedCall {
     /// The body.
     pub body: Option<Arc<[u8]>>,
     /// How the credential is placed.
-    pub placement: Placement,
+    pub placement: Placed,
     /// Private networks that the address may lie in.
     pub private_networks: Arc<[IpNet]>,
 }

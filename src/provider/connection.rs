@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::api_key::KeyForm;
-use super::endpoints::{IdentityEndpoint, RenderError, check_values};
+use super::endpoints::{IdentityEndpoint, RenderError, filled};
 use super::registry::{LookupError, Usable};
 use super::resolved::Provider;
 use crate::api::ProjectIntegration;
@@ -61,8 +61,8 @@ impl Keyed {
     pub fn render(provider: Arc<Provider>, parameters: &BTreeMap<String, String>) -> Result<Self, LookupError> {
         let name = || provider.reference.name.clone();
         let client = provider.api_key.clone().ok_or_else(|| LookupError::NoApiKey { name: name() })?;
-        check_values(&provider, parameters)?;
-        let identity = client.identity.as_ref().map(|call| call.render(&provider, &client.placement, parameters));
+        let values = filled(&provider, parameters)?;
+        let identity = client.identity.as_ref().map(|call| call.render(&provider, &client.placement, &values));
         let identity = identity.transpose().map_err(RenderError::from)?;
         Ok(Self { form: client.form, identity, provider })
     }

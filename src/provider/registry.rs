@@ -16,6 +16,8 @@ use url::Url;
 
 use super::catalogue::{CatalogueError, with_preset};
 use super::connection::{Connection, Keyed, wants_key};
+use super::credentials;
+pub use super::credentials::CredentialsError;
 use super::discovery::{DiscoveryError, ServerMetadata, discover};
 use super::endpoints::{Endpoints, RenderError};
 use super::outbound::Outbound;
@@ -26,7 +28,6 @@ use crate::api::{
 };
 use crate::grant::binding::ProviderRef;
 use crate::grant::{ClientCredentials, GrantView};
-use crate::sensitive::Sensitive;
 use crate::tenancy::Tenants;
 
 /// How long a client's credentials are believed without looking again.
@@ -57,7 +58,7 @@ struct Inner {
     outbound: Outbound,
     resolved: Mutex<HashMap<String, Resolved>>,
     metadata: Mutex<HashMap<String, (Instant, Arc<ServerMetadata>)>>,
-    credentials: Mutex<HashMap<SecretName, (Instant, Arc<ClientCredentials>)>>,
+    credentials: Mutex<HashMap<SecretName, (Option<Instant>, Arc<ClientCredentials>)>>,
 }
 
 /// Kind, namespace and name of a provider.
@@ -165,54 +166,6 @@ pub enum LookupError {
     /// The same error as before, from the cache.
     #[error("{0}")]
     Cached(Arc<LookupError>),
-}
-
-/// The Secret with the client's credentials cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum CredentialsError {
-    /// The description names no Secret.
-    #[error("provider {provider} has no clientCredentialsRef")]
-    NoReference {
-        /// The provider.
-        provider: String,
-    },
-    /// No such Secret.
-    #[error("Secret {namespace}/{name} does not exist; create it with the keys client_id and client_secret")]
-    Missing {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-    },
-    /// A tenant's Secret is not labelled as readable.
-    #[error("Secret {namespace}/{name} is not labelled {READABLE_LABEL}=\"true\"")]
-    NotReadable {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-    },
-    /// A key is missing, empty or not text.
-    #[error("Secret {namespace}/{name} has no usable key {key}")]
-    Key {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-        /// The key.
-        key: &'static str,
-    },
-    /// The API server refused, or could not be reached.
-    #[error("Secret {namespace}/{name} cannot be read")]
-    Api {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-        /// The client's word.
-        #[source]
-        source: Box<kube::Error>,
-    },
 }
 
 impl LookupError {
@@ -358,10 +311,11 @@ impl Registry {
         let namespace = provider.reference.namespace.clone().unwrap_or_else(|| self.inner.own_namespace.clone());
         let key = (namespace.clone(), name.clone());
         if let Some((at, credentials)) = lock(&self.inner.credentials).get(&key)
-            && at.elapsed() < CREDENTIALS_AGE
+            && at.is_some_and(|at| at.elapsed() < CREDENTIALS_AGE)
         {
             return Ok(Arc::clone(credentials));
         }
+        let client = provider.oauth.as_ref();
         let secrets: Api<Secret> = Api::namespaced(self.inner.client.clone(), &namespace);
         let secret = secrets
             .get_opt(&name)
@@ -371,37 +325,32 @@ impl Registry {
                 name: name.clone(),
                 source: Box::new(source),
             })?
-            .ok_or_else(|| CredentialsError::Missing { namespace: namespace.clone(), name: name.clone() })?;
+            .ok_or_else(|| CredentialsError::Missing {
+                namespace: namespace.clone(),
+                name: name.clone(),
+                secret: credentials::needed(client).unwrap_or("client_secret"),
+            })?;
         if provider.reference.namespace.is_some() && !is_readable(&secret.metadata) {
             return Err(CredentialsError::NotReadable { namespace, name });
         }
-        let public = provider
-            .oauth
-            .as_ref()
-            .is_some_and(|client| client.client_authentication == crate::api::provider::ClientAuthentication::None);
-        let value = |key: &'static str| {
-            let bytes = &secret.data.as_ref()?.get(key)?.0;
-            let text = std::str::from_utf8(bytes).ok()?.trim();
-            (!text.is_empty()).then(|| text.to_owned())
+        let read = credentials::of_client(&secret, &namespace, &name, client)?;
+        let mut known = lock(&self.inner.credentials);
+        // Those that have not changed keep what is known of which secret works.
+        let credentials = match known.remove(&key) {
+            Some((_, before)) if *before == read => before,
+            _ => Arc::new(read),
         };
-        let missing = |key| CredentialsError::Key { namespace: namespace.clone(), name: name.clone(), key };
-        let credentials = Arc::new(ClientCredentials {
-            client_id: value("client_id").ok_or_else(|| missing("client_id"))?,
-            client_secret: match value("client_secret") {
-                Some(secret) => Some(Sensitive::new(secret)),
-                None if public => None,
-                None => return Err(missing("client_secret")),
-            },
-        });
-        lock(&self.inner.credentials).insert(key, (Instant::now(), Arc::clone(&credentials)));
+        known.insert(key, (Some(Instant::now()), Arc::clone(&credentials)));
         Ok(credentials)
     }
 
     /// Looks at the Secret again next time: the provider refused these credentials.
     pub fn forget_credentials(&self, provider: &Provider) {
         let namespace = provider.reference.namespace.as_ref().unwrap_or(&self.inner.own_namespace);
-        if let Some(name) = &provider.client_secret_name {
-            lock(&self.inner.credentials).remove(&(namespace.clone(), name.clone()));
+        if let Some(name) = &provider.client_secret_name
+            && let Some((at, _)) = lock(&self.inner.credentials).get_mut(&(namespace.clone(), name.clone()))
+        {
+            *at = None;
         }
     }
 

@@ -3,8 +3,10 @@
 //! Pure: discovery has been made before, and nothing here knows a client or a clock.
 
 mod account;
+mod answer;
 mod api_key;
 mod oauth2;
+mod requests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,15 +17,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use url::Url;
 
 pub use account::{ApiRules, Identity};
+pub use answer::{AnswerRules, TokenPlaces};
 pub use api_key::KeyClient;
 use api_key::key_client;
 use oauth2::oauth_client;
 pub use oauth2::{OAuthClient, RevocationCall};
+pub use requests::ExtraParams;
 
 use super::call::{CallError, PlacementError};
 use super::discovery::ServerMetadata;
 use super::expression::{Expression, ExpressionError};
-use super::template::{ParameterRule, RuleError, TemplateError};
+use super::form::{Form, FormError};
+use super::template::{RuleError, TemplateError};
 use crate::api::ProviderKind;
 use crate::api::provider::ProviderSpec;
 use crate::digest::short_hash;
@@ -47,7 +52,7 @@ pub struct Provider {
     /// Private networks in which its endpoints may lie.
     pub private_networks: Arc<[IpNet]>,
     /// The form for the person who connects.
-    pub parameters: BTreeMap<String, ParameterRule>,
+    pub parameters: Form,
     /// The OAuth 2.0 client; `None` where there is none.
     pub oauth: Option<OAuthClient>,
     /// What is asked of a person who gives an API key; `None` where none is taken.
@@ -99,17 +104,46 @@ pub enum ProviderError {
     /// The pattern of the key does not compile.
     #[error("apiKey.pattern: {0}")]
     KeyPattern(#[source] RuleError),
-    /// A parameter's pattern does not compile.
-    #[error("parameters.{name}: {source}")]
-    Parameter {
-        /// The parameter.
+    /// The form cannot be used.
+    #[error(transparent)]
+    Form(#[from] FormError),
+    /// A pointer is not one.
+    #[error("{field}: {text:?} is no JSON pointer (RFC 6901) such as /data/access_token")]
+    Pointer {
+        /// The field.
+        field: String,
+        /// What stands there.
+        text: String,
+    },
+    /// A parameter of the protocol cannot be renamed like this.
+    #[error("oauth2.parameterNames.{name} {problem}")]
+    ParameterName {
+        /// The parameter of the protocol.
         name: String,
         /// Why.
-        source: RuleError,
+        problem: &'static str,
+    },
+    /// A header cannot be set.
+    #[error("oauth2.tokenHeaders.{name} {problem}")]
+    Header {
+        /// The header.
+        name: String,
+        /// Why.
+        problem: &'static str,
     },
     /// A URL asks for a parameter that the form does not have.
     #[error("{field} uses {{{name}}}, but spec.parameters has no such entry")]
     UnknownParameter {
+        /// The field.
+        field: &'static str,
+        /// The parameter.
+        name: String,
+    },
+    /// Host or path of a URL take a value that may be left out.
+    #[error(
+        "{field} uses {{{name}}} in its host or path; give parameters.{name} a default, or do not make it optional"
+    )]
+    OptionalParameter {
         /// The field.
         field: &'static str,
         /// The parameter.
@@ -187,15 +221,7 @@ impl Provider {
                 return Err(ProviderError::ClusterOnly { field: "allowedPrivateCIDRs" });
             }
         }
-        let parameters = spec
-            .parameters
-            .iter()
-            .map(|(name, parameter)| {
-                ParameterRule::new(parameter.pattern.as_deref())
-                    .map(|rule| (name.clone(), rule))
-                    .map_err(|source| ProviderError::Parameter { name: name.clone(), source })
-            })
-            .collect::<Result<BTreeMap<_, _>, _>>()?;
+        let parameters = Form::new(&spec.parameters)?;
         let callback_url = callback_url(spec, around)?;
         let api = ApiRules::new(spec, &parameters)?;
         let oauth = spec.oauth2.as_ref().map(|_| oauth_client(spec, around, &parameters, &api)).transpose()?;
@@ -221,13 +247,6 @@ impl Provider {
             callback_url,
             reference,
         })
-    }
-}
-
-impl Provider {
-    /// A value that the form asks for and nobody has given.
-    pub fn missing_parameter(&self, given: &BTreeMap<String, String>) -> Option<&str> {
-        self.parameters.keys().map(String::as_str).find(|name| !given.contains_key(*name))
     }
 }
 

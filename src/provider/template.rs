@@ -26,10 +26,10 @@ const PROBE: &str = "x0probe0x";
 #[derive(Debug, Error)]
 pub enum TemplateError {
     /// Longer than [`LONGEST_TEMPLATE`].
-    #[error("the template is longer than {LONGEST_TEMPLATE} bytes")]
+    #[error("the URL template is longer than {LONGEST_TEMPLATE} bytes")]
     TooLong,
     /// A brace without its partner, or something else than a name between braces.
-    #[error("the template has a misplaced brace at byte {position}")]
+    #[error("the URL template has a misplaced brace at byte {position}")]
     Brace {
         /// Where, in bytes from the start.
         position: usize,
@@ -84,8 +84,6 @@ enum Place {
     Host,
     Path,
     Query,
-    /// No URL at all.
-    Text,
 }
 
 impl UrlTemplate {
@@ -115,17 +113,37 @@ impl UrlTemplate {
             .collect()
     }
 
-    /// The URL with these values; values that it has no place for are ignored.
+    /// The names of those that stand in its host or path: without their values there is no URL.
+    pub fn indispensable(&self) -> BTreeSet<&str> {
+        self.pieces
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::Parameter { name, place: Place::Host | Place::Path } => Some(name.as_str()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The URL with these values; values that it has no place for are ignored, and a parameter of the query whose value
+    /// is missing is left out.
     ///
     /// In the host a value must be DNS labels; in path and query it is percent-encoded, so that it stays one segment or
     /// one value.
     pub fn render(&self, values: &BTreeMap<String, String>) -> Result<Url, TemplateError> {
-        let rendered = join(&self.pieces, |name, place| {
-            let value = values.get(name).ok_or_else(|| TemplateError::Missing { name: name.to_owned() })?;
-            fit(value, place).ok_or_else(|| TemplateError::Value { name: name.to_owned() })
+        let rendered = join(&self.pieces, |name, place| match values.get(name) {
+            Some(value) => fit(value, place).ok_or_else(|| TemplateError::Value { name: name.to_owned() }),
+            None if place == Place::Query => Ok(PROBE.to_owned()),
+            None => Err(TemplateError::Missing { name: name.to_owned() }),
         })?;
-        let url = Url::parse(&rendered).map_err(TemplateError::Parse)?;
-        if self.still_holds(&url) { Ok(url) } else { Err(TemplateError::Escaped) }
+        let mut url = Url::parse(&rendered).map_err(TemplateError::Parse)?;
+        if !self.still_holds(&url) {
+            return Err(TemplateError::Escaped);
+        }
+        if let Some(query) = url.query().filter(|query| query.contains(PROBE)) {
+            let kept = query.split('&').filter(|pair| !pair.contains(PROBE)).collect::<Vec<_>>().join("&");
+            url.set_query(Some(&kept).filter(|kept| !kept.is_empty()).map(String::as_str));
+        }
+        Ok(url)
     }
 
     /// A host with parameters ends in two fixed labels at least, and no parameter hides in the port.
@@ -176,13 +194,8 @@ fn has_user_info(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-/// Cuts the template of a URL at its braces.
+/// Cuts a template at its braces.
 fn split(source: &str) -> Result<Vec<Piece>, TemplateError> {
-    split_with(source, place)
-}
-
-/// Cuts a template at its braces; `place` tells from the text before a brace where its value goes.
-fn split_with(source: &str, place: impl Fn(&str) -> Result<Place, TemplateError>) -> Result<Vec<Piece>, TemplateError> {
     let mut pieces = Vec::new();
     let mut position = 0;
     while let Some(open) = source[position..].find(['{', '}']).map(|found| position + found) {
@@ -244,7 +257,6 @@ fn fit(value: &str, place: Place) -> Option<String> {
         // Dots alone would be taken for "this" and "up" (RFC 3986 §5.2.4), encoded or not.
         Place::Path if value.bytes().all(|byte| byte == b'.') => None,
         Place::Path | Place::Query => Some(percent_encode(value)),
-        Place::Text => Some(value.to_owned()),
     }
 }
 

@@ -144,7 +144,7 @@ impl Run<'_> {
         let asked = introspect::is_active(
             &self.context.outbound,
             url,
-            endpoint.authentication,
+            endpoint.into(),
             &usable.credentials,
             refresh_token,
             networks,

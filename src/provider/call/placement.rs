@@ -1,6 +1,6 @@
 //! How a credential is sent: in a header with a prefix, or as one half of HTTP Basic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -45,13 +45,13 @@ pub enum PlacementError {
         /// The section.
         field: &'static str,
     },
-    /// A user name that cannot be read, or that HTTP Basic cannot carry.
-    #[error("{field}.basic.username: {source}")]
-    Username {
+    /// A place for a value that may be absent.
+    #[error("{field}.basic.username uses {{{name}}}; give parameters.{name} a default, or do not make it optional")]
+    Optional {
         /// The section.
         field: &'static str,
-        /// Why.
-        source: TemplateError,
+        /// The value.
+        name: String,
     },
     /// RFC 7617 §2: a user name has no colon.
     #[error("{field}.basic.username must not have a colon")]
@@ -61,23 +61,33 @@ pub enum PlacementError {
     },
 }
 
-/// How a credential is sent. The default is Bearer (RFC 6750 §2.1).
+/// How a credential is sent, with places for values of the form. The default is Bearer (RFC 6750 §2.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placement(Kind);
+pub struct Placement {
+    carrier: HeaderName,
+    scheme: Scheme<TextTemplate>,
+}
+
+/// The same with its places filled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    carrier: HeaderName,
+    scheme: Scheme<String>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Kind {
-    /// After a prefix, in a header.
-    Header { name: HeaderName, prefix: String },
+enum Scheme<T> {
+    /// After this.
+    Prefix(String),
     /// As the password of this user name (RFC 7617).
-    Password { username: TextTemplate },
-    /// As the user name, with this password.
+    Password { username: T },
+    /// As the user name with this password.
     Username { password: String },
 }
 
 impl Default for Placement {
     fn default() -> Self {
-        Self(Kind::Header { name: AUTHORIZATION, prefix: BEARER.to_owned() })
+        Self { carrier: AUTHORIZATION, scheme: Scheme::Prefix(BEARER.to_owned()) }
     }
 }
 
@@ -89,76 +99,80 @@ impl Placement {
             if header.is_some() || prefix.is_some() {
                 return Err(PlacementError::Both { field });
             }
-            return match (&basic.username, &basic.password) {
-                (Some(_), Some(_)) => Err(PlacementError::NoPlace { field }),
-                (Some(username), None) => {
-                    let username =
-                        TextTemplate::parse(username).map_err(|source| PlacementError::Username { field, source })?;
-                    if username.fixed().any(|text| text.contains(':')) {
-                        return Err(PlacementError::Colon { field });
-                    }
-                    Ok(Self(Kind::Password { username }))
-                }
-                (None, password) => Ok(Self(Kind::Username { password: password.clone().unwrap_or_default() })),
+            let scheme = match (&basic.username, &basic.password) {
+                (Some(_), Some(_)) => return Err(PlacementError::NoPlace { field }),
+                (Some(username), None) if username.contains(':') => return Err(PlacementError::Colon { field }),
+                (Some(username), None) => Scheme::Password { username: TextTemplate::parse(username) },
+                (None, password) => Scheme::Username { password: password.clone().unwrap_or_default() },
             };
+            return Ok(Self { carrier: AUTHORIZATION, scheme });
         }
-        let name = header.as_deref().unwrap_or("authorization");
+        let name = header.as_deref().unwrap_or("Authorization");
         let unfit = || PlacementError::Header { field, name: name.to_owned() };
-        let name: HeaderName = name.parse().map_err(|_| unfit())?;
-        if OWNED.contains(&name) {
+        let carrier: HeaderName = name.parse().map_err(|_| unfit())?;
+        if OWNED.contains(&carrier) {
             return Err(unfit());
         }
         let prefix = prefix.as_deref().unwrap_or(BEARER);
         if !prefix.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
             return Err(PlacementError::Prefix { field });
         }
-        Ok(Self(Kind::Header { name, prefix: prefix.to_owned() }))
+        Ok(Self { carrier, scheme: Scheme::Prefix(prefix.to_owned()) })
     }
 
     /// The header that carries the credential; no described header can be that one.
     pub fn carrier(&self) -> HeaderName {
-        match &self.0 {
-            Kind::Header { name, .. } => name.clone(),
-            Kind::Password { .. } | Kind::Username { .. } => AUTHORIZATION,
-        }
+        self.carrier.clone()
     }
 
     /// The names of the values that it has places for.
-    pub fn parameters(&self) -> Vec<&str> {
-        match &self.0 {
-            Kind::Password { username } => username.parameters().collect(),
-            Kind::Header { .. } | Kind::Username { .. } => Vec::new(),
+    pub fn parameters(&self) -> BTreeSet<&str> {
+        match &self.scheme {
+            Scheme::Password { username } => username.parameters(),
+            Scheme::Prefix(_) | Scheme::Username { .. } => BTreeSet::new(),
         }
     }
 
     /// Fills its places with values of the form.
-    pub fn fill(&self, values: &BTreeMap<String, String>) -> Result<Self, TemplateError> {
-        Ok(Self(match &self.0 {
-            Kind::Password { username } => {
-                if let Some(name) =
-                    username.parameters().find(|name| values.get(*name).is_some_and(|v| v.contains(':')))
-                {
-                    return Err(TemplateError::Value { name: name.to_owned() });
+    pub fn fill(&self, values: &BTreeMap<String, String>) -> Result<Placed, TemplateError> {
+        let scheme = match &self.scheme {
+            Scheme::Password { username } => {
+                for name in username.parameters() {
+                    match values.get(name) {
+                        None => return Err(TemplateError::Missing { name: name.to_owned() }),
+                        // What follows a colon would be taken for the password.
+                        Some(value) if value.contains(':') => {
+                            return Err(TemplateError::Value { name: name.to_owned() });
+                        }
+                        Some(_) => {}
+                    }
                 }
-                Kind::Password { username: TextTemplate::plain(&username.render(values)?) }
+                let filled = username.render(values).unwrap_or_default();
+                Scheme::Password { username: filled }
             }
-            other => other.clone(),
-        }))
+            Scheme::Prefix(prefix) => Scheme::Prefix(prefix.clone()),
+            Scheme::Username { password } => Scheme::Username { password: password.clone() },
+        };
+        Ok(Placed { carrier: self.carrier.clone(), scheme })
     }
+}
 
+impl Placed {
     /// The header that carries `credential`; `None` where the credential has characters that no header takes.
     pub fn header(&self, credential: &Sensitive) -> Option<(HeaderName, HeaderValue)> {
-        let basic =
-            |username: &str, password: &str| format!("Basic {}", STANDARD.encode(format!("{username}:{password}")));
-        let credential = credential.expose();
-        let text = match &self.0 {
-            Kind::Header { prefix, .. } => format!("{prefix}{credential}"),
-            Kind::Password { username } => basic(&username.render(&BTreeMap::new()).ok()?, credential),
-            Kind::Username { password } => basic(credential, password),
+        let basic = |username: &str, password: &str| {
+            let pair = Sensitive::new(format!("{username}:{password}"));
+            format!("Basic {}", STANDARD.encode(pair.expose()))
         };
-        let mut value = HeaderValue::from_str(Sensitive::new(text).expose()).ok()?;
+        let credential = credential.expose();
+        let text = Sensitive::new(match &self.scheme {
+            Scheme::Prefix(prefix) => format!("{prefix}{credential}"),
+            Scheme::Password { username } => basic(username, credential),
+            Scheme::Username { password } => basic(credential, password),
+        });
+        let mut value = HeaderValue::from_str(text.expose()).ok()?;
         value.set_sensitive(true);
-        Some((self.carrier(), value))
+        Some((self.carrier.clone(), value))
     }
 }
 
@@ -189,7 +203,6 @@ mod tests {
         let zendesk = json!({ "basic": { "username": "{email}/token" } });
         assert_eq!(placed(zendesk.clone(), &[("email", "a@b.example")]), basic("a@b.example/token:s3cret"));
         assert_eq!(placed(zendesk.clone(), &[]), Err("the parameter `email` has no value".into()));
-        // What follows a colon would be taken for the password.
         assert!(placed(zendesk, &[("email", "a:b")]).is_err());
     }
 
@@ -201,7 +214,6 @@ mod tests {
             (json!({ "prefix": "a\nb" }), "api.authorization.prefix"),
             (json!({ "prefix": "x", "basic": {} }), "api.authorization.basic stands in"),
             (json!({ "basic": { "username": "u", "password": "p" } }), "api.authorization.basic has"),
-            (json!({ "basic": { "username": "{" } }), "api.authorization.basic.username"),
             (json!({ "basic": { "username": "a:b" } }), "api.authorization.basic.username"),
         ] {
             let error = placed(described, &[]).unwrap_err();
@@ -211,6 +223,6 @@ mod tests {
 
     #[test]
     fn a_credential_that_no_header_takes_is_not_sent() {
-        assert_eq!(Placement::default().header(&Sensitive::new("a\nb")), None);
+        assert_eq!(Placement::default().fill(&BTreeMap::new()).unwrap().header(&Sensitive::new("a\nb")), None);
     }
 }

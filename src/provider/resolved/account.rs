@@ -7,9 +7,10 @@ use http::HeaderName;
 
 use super::{ProviderError, expression};
 use crate::api::provider::{Api, IdentityCall, ProviderSpec};
-use crate::provider::call::{CallTemplate, Placement};
+use crate::provider::call::{CallTemplate, Placement, PlacementError};
 use crate::provider::expression::Expression;
-use crate::provider::template::{ParameterRule, UrlTemplate};
+use crate::provider::form::Form;
+use crate::provider::template::UrlTemplate;
 
 /// The call that proves a credential.
 #[derive(Clone, Debug)]
@@ -33,18 +34,19 @@ pub struct ApiRules {
 }
 
 impl ApiRules {
-    pub(super) fn new(
-        spec: &ProviderSpec,
-        parameters: &BTreeMap<String, ParameterRule>,
-    ) -> Result<Self, ProviderError> {
+    pub(super) fn new(spec: &ProviderSpec, form: &Form) -> Result<Self, ProviderError> {
         let api = spec.api.clone().unwrap_or_default();
         let Api { headers, authorization, .. } = api;
         let placement = |field, described| {
             let placement = Placement::new(field, described)?;
-            match placement.parameters().into_iter().find(|name| !parameters.contains_key(*name)) {
-                Some(name) => Err(ProviderError::UnknownParameter { field, name: name.to_owned() }),
-                None => Ok(placement),
+            let names = placement.parameters();
+            if let Some(name) = names.iter().find(|name| !form.contains_key(name)) {
+                return Err(ProviderError::UnknownParameter { field, name: (*name).to_owned() });
             }
+            if let Some(name) = names.iter().find(|name| form.may_be_absent(name)) {
+                return Err(PlacementError::Optional { field, name: (*name).to_owned() }.into());
+            }
+            Ok(placement)
         };
         Ok(Self {
             authorization: placement("api.authorization", &authorization.unwrap_or_default())?,
@@ -59,17 +61,13 @@ impl ApiRules {
     }
 
     /// The section `identity`; `None` where there is none.
-    pub(super) fn identity(
-        &self,
-        call: Option<&IdentityCall>,
-        parameters: &BTreeMap<String, ParameterRule>,
-    ) -> Result<Option<Identity>, ProviderError> {
+    pub(super) fn identity(&self, call: Option<&IdentityCall>, form: &Form) -> Result<Option<Identity>, ProviderError> {
         let Some(described) = call else { return Ok(None) };
         let field = "identity.url";
         let missing = ProviderError::Missing { field, remedy: "set it, or leave identity out" };
         let text = described.call.url.as_deref().ok_or(missing)?;
         let url = UrlTemplate::parse(text).map_err(|source| ProviderError::Url { field, source })?;
-        if let Some(name) = url.parameters().into_iter().find(|name| !parameters.contains_key(*name)) {
+        if let Some(name) = url.parameters().into_iter().find(|name| !form.contains_key(name)) {
             return Err(ProviderError::UnknownParameter { field, name: name.to_owned() });
         }
         Ok(Some(Identity {

@@ -1,12 +1,10 @@
 //! The API keys of a description.
 
-use std::collections::BTreeMap;
-
 use super::{ApiRules, Identity, ProviderError};
 use crate::api::provider::ProviderSpec;
 use crate::provider::api_key::KeyForm;
 use crate::provider::call::Placement;
-use crate::provider::template::ParameterRule;
+use crate::provider::form::Form;
 
 /// How an app takes an API key.
 #[derive(Clone, Debug)]
@@ -20,15 +18,11 @@ pub struct KeyClient {
 }
 
 /// The section `apiKey`, with the call that proves a key; `None` where no keys are taken.
-pub(super) fn key_client(
-    spec: &ProviderSpec,
-    parameters: &BTreeMap<String, ParameterRule>,
-    api: &ApiRules,
-) -> Result<Option<KeyClient>, ProviderError> {
+pub(super) fn key_client(spec: &ProviderSpec, form: &Form, api: &ApiRules) -> Result<Option<KeyClient>, ProviderError> {
     let (Some(section), Some(placement)) = (&spec.api_key, &api.api_key) else { return Ok(None) };
     Ok(Some(KeyClient {
         form: KeyForm::new(section).map_err(ProviderError::KeyPattern)?,
         placement: placement.clone(),
-        identity: api.identity(spec.identity.as_ref(), parameters)?,
+        identity: api.identity(spec.identity.as_ref(), form)?,
     }))
 }

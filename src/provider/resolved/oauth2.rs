@@ -3,33 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use jiff::SignedDuration;
 use url::Url;
 
+use super::answer::AnswerRules;
+use super::requests::{ExtraParams, extra_params, headers, parameter_names};
 use super::{ApiRules, CLIENT_ID, Identity, ProviderError, Surroundings, duration, expression};
 use crate::api::provider::{
-    ClientAuthentication, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RequestFormat,
+    Assertion, ClientAuthentication, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RequestFormat,
     RevocationAuthentication, RevocationBody, RevocationEffect,
 };
 use crate::grant::binding::TokenInBody;
 use crate::grant::plan::Profile;
 use crate::provider::discovery::ServerMetadata;
 use crate::provider::expression::Expression;
-use crate::provider::template::{ParameterRule, UrlTemplate};
-
-/// Parameters that the protocol owns; a description cannot set them.
-const PROTOCOL_PARAMETERS: [&str; 10] = [
-    "client_id",
-    "client_secret",
-    "redirect_uri",
-    "state",
-    "response_type",
-    "scope",
-    "code",
-    "grant_type",
-    "refresh_token",
-    "client_assertion",
-];
+use crate::provider::form::Form;
+use crate::provider::template::UrlTemplate;
 
 /// An OAuth 2.0 client, ready for use.
 #[derive(Clone, Debug)]
@@ -42,6 +32,8 @@ pub struct OAuthClient {
     pub authorization_url: UrlTemplate,
     /// Token endpoint.
     pub token_url: UrlTemplate,
+    /// Where a refresh is sent, if not to the token endpoint.
+    pub refresh_url: Option<UrlTemplate>,
     /// Introspection endpoint.
     pub introspection_url: Option<UrlTemplate>,
     /// The call that proves a credential.
@@ -60,22 +52,28 @@ pub struct OAuthClient {
     pub pkce: Pkce,
     /// Client authentication.
     pub client_authentication: ClientAuthentication,
+    /// How client assertions are made.
+    pub assertion: Assertion,
     /// Body of token requests.
     pub request_format: RequestFormat,
+    /// Names that this provider has for parameters of the protocol.
+    pub parameter_names: Arc<BTreeMap<String, String>>,
+    /// Further headers of token requests.
+    pub token_headers: HeaderMap,
     /// Extra parameters of the authorization request.
-    pub authorization_params: BTreeMap<String, String>,
+    pub authorization_params: ExtraParams,
     /// Extra parameters of the exchange.
-    pub token_params: BTreeMap<String, String>,
+    pub token_params: ExtraParams,
     /// Extra parameters of a refresh.
-    pub refresh_params: BTreeMap<String, String>,
+    pub refresh_params: ExtraParams,
     /// How refresh tokens behave.
     pub refresh: RefreshProfile,
     /// Refresh at least this often.
     pub refresh_every: Option<SignedDuration>,
     /// Lifetime of an access token whose answer names none.
     pub default_lifetime: Option<SignedDuration>,
-    /// Error words.
-    pub errors: crate::api::provider::ErrorWords,
+    /// How token answers are read.
+    pub answer: Arc<AnswerRules>,
     /// Which upstream installation a grant is.
     pub grant_identity: Option<Arc<Expression>>,
 }
@@ -91,6 +89,8 @@ pub struct RevocationCall {
     pub authentication: RevocationAuthentication,
     /// How the token is passed.
     pub body: Option<TokenInBody>,
+    /// When a 2xx answer is a yes: an expression that compiles.
+    pub success: Option<String>,
     /// Statuses beyond 2xx that mean the token is gone already.
     pub gone: Vec<u16>,
 }
@@ -98,7 +98,7 @@ pub struct RevocationCall {
 pub(super) fn oauth_client(
     spec: &ProviderSpec,
     around: &Surroundings<'_>,
-    parameters: &BTreeMap<String, ParameterRule>,
+    form: &Form,
     api: &ApiRules,
 ) -> Result<OAuthClient, ProviderError> {
     let oauth = spec.oauth2.clone().unwrap_or_default();
@@ -107,9 +107,12 @@ pub(super) fn oauth_client(
         let Some(text) = own.or(discovered.map(Url::as_str)) else { return Ok(None) };
         let template = UrlTemplate::parse(text).map_err(|source| ProviderError::Url { field, source })?;
         if let Some(name) =
-            template.parameters().into_iter().find(|name| *name != CLIENT_ID && !parameters.contains_key(*name))
+            template.parameters().into_iter().find(|name| *name != CLIENT_ID && !form.contains_key(name))
         {
             return Err(ProviderError::UnknownParameter { field, name: name.to_owned() });
+        }
+        if let Some(name) = template.indispensable().into_iter().find(|name| form.may_be_absent(name)) {
+            return Err(ProviderError::OptionalParameter { field, name: name.to_owned() });
         }
         Ok(Some(template))
     };
@@ -126,12 +129,13 @@ pub(super) fn oauth_client(
         found.and_then(|metadata| metadata.token_endpoint.as_ref()),
     )?
     .ok_or(ProviderError::Missing { field: "oauth2.tokenURL", remedy })?;
+    let refresh_url = url("oauth2.refreshURL", oauth.refresh_url.as_deref(), None)?;
     let introspection_url = url(
         "oauth2.introspectionURL",
         oauth.introspection_url.as_deref(),
         found.and_then(|metadata| metadata.introspection_endpoint.as_ref()),
     )?;
-    let identity = match api.identity(spec.identity.as_ref(), parameters)? {
+    let identity = match api.identity(spec.identity.as_ref(), form)? {
         Some(identity) => Some(identity),
         None => url(
             "oauth2.userinfoURL",
@@ -141,26 +145,14 @@ pub(super) fn oauth_client(
         .map(|url| api.userinfo(url))
         .transpose()?,
     };
-    for (field, extra) in [
-        ("oauth2.authorizationParams", &oauth.authorization_params),
-        ("oauth2.tokenParams", &oauth.token_params),
-        ("oauth2.refreshParams", &oauth.refresh_params),
-    ] {
-        if let Some(name) =
-            extra.keys().find(|name| PROTOCOL_PARAMETERS.contains(&name.as_str()) || name.starts_with("code_"))
-        {
-            return Err(ProviderError::ProtocolParameter { field, name: name.clone() });
-        }
-    }
-    if oauth.client_authentication == Some(ClientAuthentication::PrivateKeyJwt) {
-        return Err(ProviderError::Unsupported { field: "oauth2.clientAuthentication", value: "PrivateKeyJwt" });
-    }
     let refresh = oauth.refresh.clone().unwrap_or_default();
+    let extra = |field, extra| extra_params(field, extra, &oauth, form);
     Ok(OAuthClient {
         issuer: found.map(|metadata| metadata.issuer.clone()).or(oauth.issuer.clone()),
         issuer_in_response: found.is_some_and(|metadata| metadata.authorization_response_iss_parameter_supported),
         authorization_url,
         token_url,
+        refresh_url,
         introspection_url,
         identity,
         revocation: revocation(&oauth, found, &url)?,
@@ -178,10 +170,13 @@ pub(super) fn oauth_client(
             .as_deref()
             .map(|source| expression("oauth2.grantIdentity", source))
             .transpose()?,
-        errors: oauth.errors.unwrap_or_default(),
-        authorization_params: oauth.authorization_params,
-        token_params: oauth.token_params,
-        refresh_params: oauth.refresh_params,
+        answer: Arc::new(AnswerRules::new(&oauth)?),
+        parameter_names: Arc::new(parameter_names(&oauth)?),
+        token_headers: headers(&oauth)?,
+        authorization_params: extra("oauth2.authorizationParams", &oauth.authorization_params)?,
+        token_params: extra("oauth2.tokenParams", &oauth.token_params)?,
+        refresh_params: extra("oauth2.refreshParams", &oauth.refresh_params)?,
+        assertion: oauth.assertion.unwrap_or_default(),
         refresh,
     })
 }
@@ -199,6 +194,9 @@ fn revocation(
     };
     if let Some(revocation) = &oauth.revocation {
         let field = "oauth2.revocation.url";
+        if let Some(success) = &revocation.success {
+            expression("oauth2.revocation.success", success)?;
+        }
         let url = url(field, revocation.url.as_deref(), None)?
             .ok_or(ProviderError::Missing { field, remedy: "set it, or set oauth2.revocationURL for RFC 7009" })?;
         return Ok(Some(RevocationCall {
@@ -206,6 +204,7 @@ fn revocation(
             url,
             authentication: revocation.authentication.unwrap_or_default(),
             body: revocation.body.as_ref().map(token),
+            success: revocation.success.clone(),
             gone: revocation.gone.clone(),
         }));
     }
@@ -219,6 +218,7 @@ fn revocation(
         url,
         authentication: RevocationAuthentication::Client,
         body: Some(token(&RevocationBody::default())),
+        success: None,
         gone: vec![],
     }))
 }

@@ -1,48 +1,68 @@
-//! Text with places for values, such as `{email}/token`.
+//! Texts with places for a tenant's values, such as the `audience` of `https://{site}.example.com`.
+//!
+//! Takes a template and the values, gives a text, or none where a value is missing. Whoever sends it encodes it. No I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{LONGEST_TEMPLATE, Piece, Place, TemplateError, join, split_with};
+use super::is_name;
 
-/// A text with named places. Values go in as they are: whoever uses the text encodes it for its place.
+/// A text with named places.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TextTemplate(Vec<Piece>);
+pub struct TextTemplate {
+    pieces: Vec<Piece>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Parameter(String),
+}
 
 impl TextTemplate {
-    /// Reads a template.
-    pub fn parse(source: &str) -> Result<Self, TemplateError> {
-        if source.len() > LONGEST_TEMPLATE {
-            return Err(TemplateError::TooLong);
+    /// Reads a template. A brace that encloses no name, as in JSON, is text.
+    pub fn parse(source: &str) -> Self {
+        let mut pieces = Vec::new();
+        let mut text = String::new();
+        let mut rest = source;
+        while let Some((before, after)) = rest.split_once('{') {
+            text.push_str(before);
+            match after.split_once('}') {
+                Some((name, behind)) if is_name(name) => {
+                    pieces.push(Piece::Text(std::mem::take(&mut text)));
+                    pieces.push(Piece::Parameter(name.to_owned()));
+                    rest = behind;
+                }
+                _ => {
+                    text.push('{');
+                    rest = after;
+                }
+            }
         }
-        split_with(source, |_| Ok(Place::Text)).map(Self)
-    }
-
-    /// A text without places, braces or not.
-    pub fn plain(text: &str) -> Self {
-        Self(vec![Piece::Text(text.to_owned())])
+        text.push_str(rest);
+        pieces.push(Piece::Text(text));
+        Self { pieces }
     }
 
     /// The names of its parameters.
-    pub fn parameters(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|piece| match piece {
-            Piece::Parameter { name, .. } => Some(name.as_str()),
-            Piece::Text(_) => None,
-        })
+    pub fn parameters(&self) -> BTreeSet<&str> {
+        self.pieces
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::Parameter(name) => Some(name.as_str()),
+                Piece::Text(_) => None,
+            })
+            .collect()
     }
 
-    /// What stands between the places.
-    pub fn fixed(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|piece| match piece {
-            Piece::Text(text) => Some(text.as_str()),
-            Piece::Parameter { .. } => None,
-        })
-    }
-
-    /// The text with these values.
-    pub fn render(&self, values: &BTreeMap<String, String>) -> Result<String, TemplateError> {
-        join(&self.0, |name, _| {
-            values.get(name).cloned().ok_or_else(|| TemplateError::Missing { name: name.to_owned() })
-        })
+    /// The text with these values; none where one is missing.
+    pub fn render(&self, values: &BTreeMap<String, String>) -> Option<String> {
+        self.pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => Some(text.as_str()),
+                Piece::Parameter(name) => values.get(name).map(String::as_str),
+            })
+            .collect()
     }
 }
 
@@ -51,13 +71,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_stand_as_they_are() {
-        let template = TextTemplate::parse("{email}/token?{b}").unwrap();
-        assert_eq!(template.parameters().collect::<Vec<_>>(), ["email", "b"]);
-        let values = BTreeMap::from([("email".to_owned(), "a@b".to_owned()), ("b".to_owned(), "{x}".to_owned())]);
-        assert_eq!(template.render(&values).unwrap(), "a@b/token?{x}");
-        assert!(matches!(template.render(&BTreeMap::new()), Err(TemplateError::Missing { .. })));
-        assert!(matches!(TextTemplate::parse("a}b"), Err(TemplateError::Brace { position: 1 })));
-        assert_eq!(TextTemplate::plain("{a}").render(&BTreeMap::new()).unwrap(), "{a}");
+    fn values_take_their_places() {
+        let values: BTreeMap<_, _> = [("site".to_owned(), "acme&x={site}".to_owned())].into();
+        for (source, expected) in [
+            ("plain", Some("plain")),
+            ("https://{site}/{site}", Some("https://acme&x={site}/acme&x={site}")),
+            (r#"{"claims":{"{site}":null}}"#, Some(r#"{"claims":{"acme&x={site}":null}}"#)),
+            ("{} { } {site", Some("{} { } {site")),
+            ("{other}", None),
+            ("", Some("")),
+        ] {
+            assert_eq!(TextTemplate::parse(source).render(&values).as_deref(), expected, "{source}");
+        }
+        assert_eq!(TextTemplate::parse("{a}{b}{a}").parameters().into_iter().collect::<Vec<_>>(), ["a", "b"]);
     }
 }
