@@ -27,6 +27,7 @@ mod canary;
 mod connect;
 mod counts;
 mod emulators;
+mod emulators_by_person;
 mod initiator;
 mod leaving;
 mod objects;
