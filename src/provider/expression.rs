@@ -38,7 +38,7 @@ pub const LARGEST_INPUT: usize = 1024 * 1024;
 pub const DEEPEST_INPUT: usize = 64;
 
 /// The most work of one evaluation, in bytes touched: operators × input, and × the largest list or map where the
-/// expression has a macro. 16 Mi.
+/// expression has a macro; or 64 for each value of the input, if that is more. 16 Mi.
 pub const MOST_WORK: usize = 16 * 1024 * 1024;
 
 /// The largest result, in bytes as JSON: 4 KiB.

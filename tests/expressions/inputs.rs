@@ -9,7 +9,6 @@ pub fn variables() -> impl Strategy<Value = Variables> {
         response,
         identity,
         integration: json!({ "projectId": "web", "a": "b" }),
-        parameters: json!({ "subdomain": "acme", "n": "1" }),
         ..Variables::default()
     })
 }

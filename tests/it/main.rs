@@ -30,6 +30,7 @@ mod clients;
 mod connect;
 mod counts;
 mod emulators;
+mod emulators_by_person;
 mod initiator;
 mod leaving;
 mod objects;

@@ -68,6 +68,21 @@ impl EmulateOptions {
                 }))],
                 "strict_scopes": true,
             },
+            "google": {
+                "users": [{ "email": "dev@example.test", "name": "Dev Eloper", "hd": "example.test" }],
+                "calendars": [{
+                    "id": "dev@example.test", "user_email": "dev@example.test", "summary": "dev@example.test",
+                    "primary": true, "time_zone": "Europe/Vienna",
+                }],
+                "oauth_clients": [app],
+            },
+            "microsoft": {
+                "users": [{ "email": "dev@example.test", "name": "Dev Eloper" }],
+                "oauth_clients": [app],
+            },
+            "stripe": {
+                "customers": [{ "email": "dev@example.test", "name": "Dev Eloper" }],
+            },
         });
         merge(&mut seed, &self.seed);
         seed

@@ -49,6 +49,15 @@ export class TokenGate {
     } else if (this.service === 'linear') {
       const extensions = { type: 'authentication error', code: 'AUTHENTICATION_ERROR', statusCode: 401 };
       answer(req, res, 401, { errors: [{ message: 'Authentication required, not authenticated', extensions }] });
+    } else if (this.service === 'google') {
+      const message = 'Request had invalid authentication credentials.';
+      answer(req, res, 401, { error: { code: 401, message, status: 'UNAUTHENTICATED' } });
+    } else if (this.service === 'microsoft') {
+      const message = 'Access token validation failure.';
+      answer(req, res, 401, { error: { code: 'InvalidAuthenticationToken', message } });
+    } else if (this.service === 'stripe') {
+      const message = `Invalid API Key provided: ${token.slice(0, 8)}****`;
+      answer(req, res, 401, { error: { message, type: 'invalid_request_error' } });
     } else {
       return false;
     }

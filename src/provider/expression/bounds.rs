@@ -14,6 +14,9 @@ use super::{
     MOST_WORK,
 };
 
+/// Bytes of one value in the evaluator beside its content, about.
+const VALUE: usize = 64;
+
 /// What evaluating an expression costs, as far as the expression alone shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cost {
@@ -148,7 +151,9 @@ pub(super) fn check_input<'value>(
         size.add(value)?;
     }
     let repeats = if cost.repeats { size.widest.max(1) } else { 1 };
-    let work = cost.operators.saturating_mul(size.bytes.max(1)).saturating_mul(repeats);
+    // A number takes a few bytes as JSON and many in the evaluator, which copies it at every operator.
+    let touched = size.bytes.max(1).saturating_mul(repeats).max(size.values.saturating_mul(VALUE));
+    let work = cost.operators.saturating_mul(touched);
     if work > MOST_WORK { Err(EvaluateError::TooMuchWork) } else { Ok(()) }
 }
 
@@ -161,6 +166,8 @@ pub(super) fn json_bytes(value: &Value) -> usize {
 #[derive(Default)]
 struct Size {
     bytes: usize,
+    /// Values of any kind.
+    values: usize,
     /// Elements of the largest list or map.
     widest: usize,
 }
@@ -173,6 +180,7 @@ impl Size {
             if depth > DEEPEST_INPUT {
                 return Err(EvaluateError::InputTooDeep);
             }
+            self.values += 1;
             match value {
                 Value::Null | Value::Bool(_) | Value::Number(_) => self.bytes += 8,
                 Value::String(text) => self.bytes += text.len() + 2,

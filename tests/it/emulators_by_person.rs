@@ -1,0 +1,233 @@
+//! Apps that act for a person, against emulators of them: Google, Microsoft and Linear. Connect, identity, refresh, a token
+//! that is withdrawn, and revocation.
+
+use serde_json::{Value, json};
+
+use crate::servers;
+use crate::servers::browser::Browser;
+use crate::servers::{Emulate, EmulateOptions};
+use crate::world::{World, condition, eventually, is_ready, last_refreshed, now};
+
+/// The person of all emulators.
+const PERSON: &str = "dev@example.test";
+
+/// What differs from app to app.
+struct App {
+    service: &'static str,
+    /// By the emulator's address.
+    description: fn(&str) -> Value,
+    /// What the account's metadata must say.
+    metadata: &'static [(&'static str, &'static str)],
+    /// A call that a workload would make.
+    call: fn(&str) -> Call,
+    /// Whether a refresh token is given anew at each refresh.
+    rotates: bool,
+    /// Where the token endpoint and the revocation endpoint are.
+    token_path: &'static str,
+    revocation_path: Option<&'static str>,
+}
+
+struct Call {
+    url: String,
+    body: Option<Value>,
+    /// Where the answer names the person.
+    person: &'static str,
+}
+
+fn google(base: &str) -> Value {
+    json!({
+        "displayName": "Google Calendar",
+        "oauth2": {
+            "authorizationURL": format!("{base}/o/oauth2/v2/auth"),
+            "tokenURL": format!("{base}/oauth2/token"),
+            "userinfoURL": format!("{base}/oauth2/v2/userinfo"),
+            "scopes": ["openid", "email", "https://www.googleapis.com/auth/calendar"],
+            "authorizationParams": { "access_type": "offline", "prompt": "consent" },
+            "refresh": { "rotation": "None" },
+            "grantIdentity": "identity.sub",
+            "revocation": {
+                "url": format!("{base}/oauth2/revoke"), "authentication": "None",
+                "body": { "parameter": "token", "token": "RefreshToken" },
+            },
+            "revocationEffect": "Grant",
+        },
+        "metadata": { "email": "identity.email", "name": "identity.name" },
+    })
+}
+
+fn microsoft(base: &str) -> Value {
+    json!({
+        "displayName": "Microsoft Teams",
+        "oauth2": {
+            "authorizationURL": format!("{base}/oauth2/v2.0/authorize"),
+            "tokenURL": format!("{base}/oauth2/v2.0/token"),
+            "scopes": ["offline_access", "openid", "User.Read"],
+            "grantedScopes": "Unreliable",
+            "refresh": { "rotation": "Lenient" },
+            "grantIdentity": "identity.id",
+        },
+        "identity": { "url": format!("{base}/v1.0/me") },
+        "metadata": { "email": "identity.mail", "name": "identity.displayName" },
+    })
+}
+
+fn linear(base: &str) -> Value {
+    json!({
+        "displayName": "Linear",
+        "oauth2": {
+            "authorizationURL": format!("{base}/oauth/authorize"),
+            "tokenURL": format!("{base}/oauth/token"),
+            "revocationURL": format!("{base}/oauth/revoke"),
+            "scopes": ["read", "write"],
+            "scopeSeparator": ",",
+            "refresh": { "rotation": "Strict" },
+        },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn google_microsoft_and_linear_as_a_person_sees_them() {
+    if !servers::available() {
+        return;
+    }
+    let Some(world) = World::start("google_microsoft_and_linear_as_a_person_sees_them").await else { return };
+    let apps = [
+        App {
+            service: "google",
+            description: google,
+            metadata: &[("email", PERSON), ("name", "Dev Eloper")],
+            call: |base| Call { url: format!("{base}/oauth2/v2/userinfo"), body: None, person: "/email" },
+            rotates: false,
+            token_path: "/oauth2/token",
+            revocation_path: Some("/oauth2/revoke"),
+        },
+        App {
+            service: "microsoft",
+            description: microsoft,
+            metadata: &[("email", PERSON), ("name", "Dev Eloper")],
+            call: |base| Call { url: format!("{base}/v1.0/me"), body: None, person: "/mail" },
+            rotates: true,
+            token_path: "/oauth2/v2.0/token",
+            revocation_path: None,
+        },
+        App {
+            service: "linear",
+            description: linear,
+            metadata: &[],
+            call: |base| Call {
+                url: format!("{base}/graphql"),
+                body: Some(json!({ "query": "{ viewer { email } }" })),
+                person: "/data/viewer/email",
+            },
+            rotates: true,
+            token_path: "/oauth/token",
+            revocation_path: Some("/oauth/revoke"),
+        },
+    ];
+    let callback = |app: &App| format!("{}/api/public/integrations/{}/callback", world.public_url, app.service);
+    let options = EmulateOptions { redirect_uris: apps.iter().map(callback).collect(), ..EmulateOptions::new("") };
+    let emulate = Emulate::start(&["google", "microsoft", "linear"], options).await;
+    for app in &apps {
+        let description = (app.description)(emulate.url(app.service));
+        world.provider(app.service, &emulate.client_id, &emulate.client_secret, description).await;
+    }
+    let _operator = world.operator().await;
+    world.tenant("acme").await;
+    let token = world.admin_of("acme").await;
+    for app in &apps {
+        comes_and_goes(&world, &emulate, &token, app).await;
+    }
+}
+
+async fn comes_and_goes(world: &World, emulate: &Emulate, token: &str, app: &App) {
+    let name = format!("web.{}", app.service);
+    let service = app.service;
+    world.create("acme", "web", service, json!({ "healthCheck": { "interval": "1h", "failureThreshold": 1 } })).await;
+    connect(world, token, service).await;
+    let connected = world
+        .wait("acme", &name, "ready, with its account", |found| {
+            let metadata = found.status.as_ref().map(|status| status.metadata.clone()).unwrap_or_default();
+            is_ready(found) && app.metadata.iter().all(|(name, value)| metadata.get(*name) == Some(&json!(value)))
+        })
+        .await;
+    assert_eq!(condition(&connected, "TokenFresh"), ("True".into(), "Refreshed".into()), "{service}");
+    assert_eq!(world.secret("acme", &name).await.unwrap()["token_type"], "Bearer");
+    let first = access_token(world, &name).await;
+    assert_eq!(person(world, emulate, app, &first).await, Some(PERSON.to_owned()), "{service}");
+
+    // Refreshed: another token, which works as well.
+    let before = refresh_token(world, &name).await;
+    refresh(world, &name).await;
+    let second = access_token(world, &name).await;
+    assert_ne!(first, second, "{service}");
+    assert_eq!(person(world, emulate, app, &second).await, Some(PERSON.to_owned()), "{service}");
+    assert_eq!(refresh_token(world, &name).await != before, app.rotates, "{service}");
+    let refreshes = emulate.ledger(service).await.iter().filter(|request| request.is_refresh()).count();
+    assert_eq!(refreshes, 1, "{service}");
+
+    // Its access tokens are withdrawn: where there is a call to see it by, it is seen; and a refresh mends it.
+    emulate.revoke_all(service).await;
+    assert_eq!(person(world, emulate, app, &second).await, None, "{service}");
+    let provable = condition(&connected, "Healthy").1 != "NotChecked";
+    if provable {
+        world.annotate("acme", &name, "integrations.tms.dev/check-requested-at", &now()).await;
+        world.wait_reason("acme", &name, "Healthy", "Rejected").await;
+    }
+    refresh(world, &name).await;
+    if provable {
+        world.wait_reason("acme", &name, "Healthy", "Verified").await;
+    }
+    let third = access_token(world, &name).await;
+    assert_eq!(person(world, emulate, app, &third).await, Some(PERSON.to_owned()), "{service}");
+
+    // Deleted: revoked where the app has a way to, and with it the refresh token.
+    let last = refresh_token(world, &name).await;
+    world.integrations("acme").delete(&name, &kube::api::DeleteParams::default()).await.unwrap();
+    world.wait_gone("acme", &name).await;
+    let requests = emulate.requests(service).await;
+    let revocations = requests.iter().filter(|request| request["path"].as_str() == app.revocation_path).count();
+    assert_eq!(revocations, usize::from(app.revocation_path.is_some()), "{service}");
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", &last),
+        ("client_id", &emulate.client_id),
+        ("client_secret", &emulate.client_secret),
+    ];
+    let url = format!("{}{}", emulate.url(service), app.token_path);
+    let status = world.http.post(url).form(&form).send().await.unwrap().status();
+    assert_eq!(status == 400, app.revocation_path.is_some(), "{service}: the refresh token is dead: {status}");
+}
+
+async fn connect(world: &World, token: &str, service: &str) {
+    let landed = world.connect_as(&mut Browser::as_user(PERSON), token, "acme", "web", service).await;
+    assert!(landed.ends_with("status=success"), "{service}: {landed}");
+}
+
+async fn refresh(world: &World, name: &str) {
+    // A request is one by its time, which has seconds.
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let before = last_refreshed(&world.integrations("acme").get(name).await.unwrap());
+    let published = access_token(world, name).await;
+    world.annotate("acme", name, "integrations.tms.dev/refresh-requested-at", &now()).await;
+    world.wait("acme", name, "refreshed", |found| last_refreshed(found) != before).await;
+    eventually("the new token is published", async || access_token(world, name).await != published).await;
+}
+
+async fn access_token(world: &World, name: &str) -> String {
+    world.secret("acme", name).await.unwrap()["access_token"].clone()
+}
+
+async fn refresh_token(world: &World, name: &str) -> String {
+    world.grant("acme", name).await.unwrap()["tokens"]["refreshToken"].as_str().unwrap().to_owned()
+}
+
+/// Whom the app takes the bearer of this token for.
+async fn person(world: &World, emulate: &Emulate, app: &App, token: &str) -> Option<String> {
+    let Call { url, body, person } = (app.call)(emulate.url(app.service));
+    let request = match body {
+        Some(body) => world.http.post(url).json(&body),
+        None => world.http.get(url),
+    };
+    let answer: Value = request.bearer_auth(token).send().await.unwrap().json().await.unwrap();
+    answer.pointer(person)?.as_str().map(str::to_owned)
+}
