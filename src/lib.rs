@@ -24,6 +24,7 @@ pub mod grant;
 pub mod lanes;
 pub mod leader;
 pub mod metrics;
+pub mod nearest;
 pub mod oauth;
 pub mod provider;
 pub mod publish;
