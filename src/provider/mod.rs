@@ -5,6 +5,7 @@
 //! descriptions built in. [`resolved`] puts them together, and [`registry`], which alone knows a cluster, looks them up.
 
 pub mod catalogue;
+pub mod describe;
 pub mod discovery;
 pub mod endpoints;
 pub mod expression;
