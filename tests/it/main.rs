@@ -22,6 +22,7 @@ mod servers;
 mod world;
 
 mod access;
+mod apps;
 mod bad_callbacks;
 mod canary;
 mod connect;
@@ -35,3 +36,4 @@ mod plugin;
 mod process;
 mod refresh;
 mod tenants;
+mod vendor;

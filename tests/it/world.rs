@@ -59,6 +59,8 @@ pub struct Flags {
     pub index: u16,
     /// No frontend: the operator shows its own pages.
     pub own_pages: bool,
+    /// Further environment.
+    pub environment: Vec<(String, String)>,
 }
 
 impl World {
@@ -122,6 +124,7 @@ impl World {
             .env_clear()
             .env("KUBECONFIG", &self.kubeconfig)
             .env("RUST_BACKTRACE", "1")
+            .envs(flags.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
