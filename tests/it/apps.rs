@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use http::header::{COOKIE, LOCATION, SET_COOKIE};
-use integration_operator::api::{ClusterIntegrationProvider, ProjectIntegration};
+use integration_operator::api::{ClusterIntegrationProvider, ProjectIntegration, ProviderSpec};
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 use url::Url;
 
 use crate::vendor::Vendor;
 use crate::vendor::recording::{ErrorCase, Exchange, Expect, Recording, Wanted, fits};
-use crate::world::{Flags, OPERATOR, World, condition, is_ready, now};
+use crate::world::{Flags, OPERATOR, Operator, World, condition, is_ready, now};
 
 /// What went wrong, in words.
 type Outcome = Result<(), String>;
@@ -42,21 +42,44 @@ fn recordings() -> Vec<(String, Recording)> {
     found
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_recorded_app() {
-    let Some(world) = World::start("every_recorded_app").await else { return };
-    let vendor = Vendor::start().await;
+/// An operator that takes the vendor for the whole Internet.
+async fn operator(world: &World, vendor: &Vendor) -> Operator {
     let flags = Flags {
         arguments: vec!["--ca-bundle".to_owned(), vendor.ca_bundle.display().to_string()],
         environment: vendor.environment(),
         ..Flags::default()
     };
-    let operator = world.operator_with(flags).await;
+    world.operator_with(flags).await
+}
+
+/// An app that does everything its own way, described in one document that is applied to an operator that runs already.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_nobody_has_heard_of() {
+    let Some(world) = World::start("an_app_nobody_has_heard_of").await else { return };
+    let vendor = Vendor::start().await;
+    let _operator = operator(&world, &vendor).await;
+    world.tenant("acme").await;
+    let token = world.admin_of("acme").await;
+    let manifest: Value = serde_yaml::from_str(include_str!("quirky/quirky.yaml")).unwrap();
+    let recording: Recording = serde_yaml::from_str(include_str!("quirky/quirky.recording.yaml")).unwrap();
+    let spec = manifest["spec"].clone();
+    let app = App { world: &world, vendor: &vendor, token: &token, name: "quirky", spec, recording: &recording };
+    if let Err(error) = app.prove().await {
+        panic!("{error}\n--- requests\n{:#?}", vendor.requests());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_recorded_app() {
+    let Some(world) = World::start("every_recorded_app").await else { return };
+    let vendor = Vendor::start().await;
+    let _operator = operator(&world, &vendor).await;
     world.tenant("acme").await;
     let token = world.admin_of("acme").await;
     let mut failures = Vec::new();
     for (name, recording) in recordings() {
-        let app = App { world: &world, vendor: &vendor, token: &token, name: &name, recording: &recording };
+        let spec = json!({ "preset": name });
+        let app = App { world: &world, vendor: &vendor, token: &token, name: &name, spec, recording: &recording };
         let began = Instant::now();
         if let Err(error) = app.prove().await {
             failures.push(format!("{name}: {error}"));
@@ -65,7 +88,6 @@ async fn every_recorded_app() {
         println!("{name}: {} s", began.elapsed().as_secs());
     }
     assert!(failures.is_empty(), "\n{}\n--- requests of the last app\n{:#?}", failures.join("\n\n"), vendor.requests());
-    drop(operator);
 }
 
 struct App<'a> {
@@ -73,6 +95,8 @@ struct App<'a> {
     vendor: &'a Vendor,
     token: &'a str,
     name: &'a str,
+    /// The provider's spec, without its client.
+    spec: Value,
     recording: &'a Recording,
 }
 
@@ -95,14 +119,14 @@ impl App<'_> {
         Ok(())
     }
 
-    /// The provider object with nothing but the preset, made anew, so that no limit or breaker of before counts.
+    /// The provider object, made anew, so that no limit or breaker of before counts.
     async fn provider(&self) {
         let api: Api<ClusterIntegrationProvider> = Api::all(self.world.client.clone());
         self.clear().await;
-        let mut spec = json!({ "preset": self.name });
+        let mut spec = self.spec.clone();
         if self.recording.api_key.is_none() {
             spec["clientCredentialsRef"] = json!({ "name": format!("{}-client", self.name) });
-            spec["oauth2"] = json!({ "redirectURI": self.callback() });
+            spec["oauth2"]["redirectURI"] = json!(self.callback());
             let secret = serde_json::from_value(json!({
                 "metadata": { "name": format!("{}-client", self.name) },
                 "stringData": self.recording.client,
@@ -233,11 +257,13 @@ impl App<'_> {
 
     /// The identity call of the built-in description, among the calls of connecting.
     fn identity_request(&self) -> Option<Wanted> {
-        let spec = integration_operator::provider::catalogue::preset(self.name)?;
+        let spec: ProviderSpec = serde_json::from_value(self.spec.clone()).ok()?;
+        let spec = integration_operator::provider::catalogue::with_preset(&spec).ok()?;
         let url = spec.identity.and_then(|identity| identity.call.url).or(spec.oauth2?.userinfo_url)?;
-        let fixed = url.split('{').next().unwrap_or_default().to_owned();
+        // What is fixed at the end tells one call from another; values of the form stand before it.
+        let fixed = url.rsplit('}').next().unwrap_or_default().to_owned();
         let calls = self.recording.connect.calls.iter();
-        calls.map(|call| &call.request).find(|request| request.url.starts_with(&fixed)).cloned()
+        calls.map(|call| &call.request).find(|request| request.url.ends_with(&fixed)).cloned()
     }
 
     async fn revoke(&self, project: &str) -> Outcome {
