@@ -12,7 +12,7 @@ ARGS ?=
 FETCH_FLAGS := $(if $(TEST_KUBECONFIG),,$(if $(filter true 1,$(CI)),--build))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint lint-format lint-clippy lint-doc lint-deny crds fmt
+.PHONY: help demo test fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds fmt
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: ## Run all tests; TESTARGS go to cargo test
 	$(CARGO) build --bins --examples
 	$(CARGO) run --quiet --example cluster -- fetch $(FETCH_FLAGS)
 	$(CARGO) test --lib --bins --tests $(if $(filter true 1,$(CI)),--no-fail-fast) $(TESTARGS)
+
+fuzz: ## Try expressions at random, CASES of them
+	CASES=$(or $(CASES),200000) $(CARGO) test --test expressions -- --nocapture $(TESTARGS)
 
 bench: ## Measure what a refresh costs; INTEGRATIONS, LIFETIME and SECONDS change the load
 	$(CARGO) bench --bench refresh

@@ -109,15 +109,16 @@ pub async fn run(options: Run) -> Result<(), StartError> {
     let rate = options.egress.provider_requests_per_second;
     let gates = Arc::new(Gates::new(gate_options(rate)));
     let metrics = Metrics::default();
+    let key = signing_key::load(client.clone(), &options.namespace).await?;
     let flow = Flow {
         client: client.clone(),
         attempts: AttemptStore::new(client.clone(), &options.namespace),
-        grants: GrantStore::new(client.clone(), &options.namespace),
+        grants: GrantStore::new(client.clone(), &options.namespace).fingerprinting(key.fingerprints()),
         registry,
         tenants,
         outbound,
         gates,
-        key: signing_key::load(client.clone(), &options.namespace).await?,
+        key,
         public_url: options.public_url.clone(),
         frontends: options.frontend_urls.clone(),
         initiator_check: options.initiator_check,

@@ -10,6 +10,8 @@
 //! [`flow`] and [`controller`] drive them; [`server`] is thin over [`flow`]. Controller and server never import each
 //! other: they meet in the API server. [`app`] puts it all together.
 
+#![forbid(unsafe_code)]
+
 pub mod api;
 pub mod app;
 pub mod caches;
@@ -22,6 +24,7 @@ pub mod digest;
 pub mod finalizer;
 pub mod flow;
 pub mod grant;
+pub mod jwt;
 pub mod lanes;
 pub mod leader;
 pub mod metrics;

@@ -1,5 +1,7 @@
 //! The operator's binary: reads the command line, prepares cryptography and the log, and runs what was asked for.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use anyhow::Context as _;

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio_util::task::TaskTracker;
 
 use super::events::Events;
-use super::memory::Memories;
+use super::memory::{Later, Memories};
 use crate::api::ProjectIntegration;
 use crate::flow::Flow;
-use crate::grant::store::grant_name;
+use crate::grant::sharing;
+use crate::grant::store::{INSTALLATION_LABEL, grant_name};
 use crate::grant::{GrantStore, GrantView};
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
@@ -86,6 +88,23 @@ impl Context {
             }
             (None, _) => None,
         }
+    }
+
+    /// The other grants of the same installation, as the watch shows them. Walks through all grants.
+    pub fn siblings(&self, view: &GrantView) -> Vec<GrantView> {
+        let Some(installation) = &view.summary.installation else { return vec![] };
+        let labelled = |secret: &Arc<SecretMeta>| secret.labels().get(INSTALLATION_LABEL) == Some(installation);
+        let siblings = self.grant_cache.state().into_iter().filter(labelled);
+        let views = siblings.filter_map(|secret| GrantView::from_metadata(&secret.metadata).ok());
+        views.filter(|other| other.name != view.name).collect()
+    }
+
+    /// The newest authorization of the same installation that is later than this grant's.
+    pub fn later_sibling(&self, view: &GrantView) -> Option<Later> {
+        let siblings = self.siblings(view).into_iter();
+        let later = siblings.filter(|other| sharing::is_later(other, view));
+        let newest = later.max_by_key(|other| other.summary.installed_at)?;
+        Some(Later { grant: newest.uid, epoch: newest.summary.epoch })
     }
 
     /// How long to wait for the watch to deliver the status that we wrote last: a reconcile that believed the one before

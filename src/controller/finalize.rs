@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::context::Context;
-use crate::api::provider::RevocationEffect;
-use crate::api::{FINALIZER, ProjectIntegration, ProviderKind, Reason};
+use crate::api::{FINALIZER, ProjectIntegration, Reason};
 use crate::causes::chain;
 use crate::finalizer::{self, FinalizerError};
 use crate::flow::attempts::AttemptError;
+use crate::grant::binding::ProviderRef;
 use crate::grant::plan::CLOCK_SKEW;
 use crate::grant::store::Held;
 use crate::grant::{ClientCredentials, Owner, StoreError};
@@ -80,7 +80,7 @@ pub async fn forget(context: &Context, integration: &ProjectIntegration) -> Resu
     if let Some(pause) = in_flight(context, &owner, &held) {
         return Ok(Progress::Wait(pause));
     }
-    end(context, integration, &held).await;
+    let held = end(context, integration, held).await?;
     if let Some(published) = &held.view.published {
         withdraw(&context.client, &namespace, published).await?;
     }
@@ -99,20 +99,21 @@ fn in_flight(context: &Context, owner: &Owner, held: &Held) -> Option<Duration> 
 }
 
 /// Asks the provider to revoke, unless that would end what others hold. Bounded, and its failure is told, not obeyed.
-async fn end(context: &Context, integration: &ProjectIntegration, held: &Held) {
+/// Returns the grant as it lies there then.
+async fn end(context: &Context, integration: &ProjectIntegration, held: Held) -> Result<Held, StoreError> {
     let refused = held.view.refused.as_ref().is_some_and(|refusal| refusal.epoch == held.grant.epoch);
     if refused || held.grant.binding.revocation.is_none() {
-        return;
+        return Ok(held);
     }
-    // When in doubt about siblings, nothing of theirs is put at risk.
-    let shared = context.grants.has_siblings(&held.view).await.unwrap_or(true);
-    if shared && held.grant.binding.revocation_effect != RevocationEffect::Token {
+    let (held, company) = context.grants.leave(&held).await?;
+    context.wrote(&held.grant.integration.uid, &held.view);
+    if held.grant.binding.revocation_harms(company) {
         let note =
             "Other integrations hold the same installation: it was forgotten here and not revoked at the provider.";
         context.events.normal(integration, Reason::RevocationSkippedShared, "Revoke", note).await;
-        return;
+        return Ok(held);
     }
-    let client = client_of(context, held).await;
+    let client = client_of(context, &held).await;
     let asked = revoke(&context.outbound, &held.grant, client.as_ref());
     match tokio::time::timeout(REVOKE_PATIENCE, asked).await {
         Ok(Ok(())) => {
@@ -124,6 +125,7 @@ async fn end(context: &Context, integration: &ProjectIntegration, held: &Held) {
         Ok(Err(error)) => failed(context, integration, &chain(&error)).await,
         Err(_) => failed(context, integration, "the provider did not answer in time").await,
     }
+    Ok(held)
 }
 
 async fn failed(context: &Context, integration: &ProjectIntegration, cause: &str) {
@@ -134,15 +136,16 @@ async fn failed(context: &Context, integration: &ProjectIntegration, cause: &str
     context.events.warning(integration, Reason::RevocationFailed, "Revoke", &note).await;
 }
 
-/// The client's credentials: those in the grant for a tenant's provider, else the cluster provider's, if it is the same.
+/// The client's credentials as its Secret has them now, if provider and client are the same; else, for a tenant's
+/// provider, those that the grant holds.
 async fn client_of(context: &Context, held: &Held) -> Option<ClientCredentials> {
     let binding = &held.grant.binding;
-    if binding.client.is_some() {
-        return binding.client.clone();
-    }
-    let provider =
-        context.registry.find(ProviderKind::ClusterIntegrationProvider, "", &binding.provider.name).await.ok()?;
-    let credentials = context.registry.credentials(&provider).await.ok()?;
-    let same = provider.reference.uid == binding.provider.uid && credentials.client_id == binding.client_id;
-    same.then(|| (*credentials).clone())
+    let current = async {
+        let ProviderRef { kind, namespace, name, uid } = &binding.provider;
+        let provider = context.registry.find(*kind, namespace.as_deref().unwrap_or_default(), name).await.ok()?;
+        let credentials = context.registry.credentials(&provider).await.ok()?;
+        let same = provider.reference.uid == *uid && credentials.client_id == binding.client_id;
+        same.then(|| (*credentials).clone())
+    };
+    current.await.or_else(|| binding.client.clone())
 }

@@ -27,12 +27,16 @@ pub struct Memory {
     pub health: Health,
     /// The access token, so that a check needs no request to the API server: epoch, generation, token.
     pub access_token: Option<(u64, u64, Sensitive)>,
+    /// What came of the last look at the Secret that `spec.apiKey` names.
+    pub key: KeyLook,
     /// When the published Secret was last looked at.
     pub verified_at: Option<Timestamp>,
     /// The resourceVersion of the status that we wrote last, and when.
     pub told: Option<(u64, Timestamp)>,
     /// A Secret that is not ours has the name we want.
     pub conflict: Option<String>,
+    /// The later authorization of the same installation in spite of which a refresh succeeded.
+    pub outlived: Option<Later>,
 }
 
 /// A refresh that failed.
@@ -46,6 +50,30 @@ pub struct Trouble {
     pub cause: String,
     /// When it is tried again.
     pub retry_at: Timestamp,
+}
+
+/// What came of the last look at the Secret that `spec.apiKey` names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyLook {
+    /// The generation of the spec that it was made for; `None` before the first.
+    pub generation: Option<i64>,
+    /// When the next is made; at once when `None`.
+    pub next: Option<Timestamp>,
+    /// Looks in a row that found no key that can be used.
+    pub misses: u32,
+    /// Fingerprint of the key that the app refused.
+    pub refused: Option<String>,
+    /// Why the key that the spec names is not the one in use.
+    pub trouble: Option<KeyTrouble>,
+}
+
+/// Why a key is not in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyTrouble {
+    /// In one word.
+    pub reason: Reason,
+    /// In words for people.
+    pub message: String,
 }
 
 /// What the health checks found.
@@ -63,6 +91,19 @@ pub struct Health {
     pub verdict: Option<Verdict>,
     /// Not before this moment.
     pub not_before: Option<Timestamp>,
+    /// The later authorization of the same installation that was known when the last check was made.
+    pub later: Option<Later>,
+    /// Whether the last check left no doubt that the token is dead: 401, or a no by the description's own word.
+    pub dead: bool,
+}
+
+/// An authorization of the same installation that is later than one's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Later {
+    /// The uid of its grant.
+    pub grant: String,
+    /// Its epoch.
+    pub epoch: u64,
 }
 
 /// What the last checks amount to.

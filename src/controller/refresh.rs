@@ -10,11 +10,12 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::context::Context;
 use crate::api::Reason;
-use crate::api::provider::RevocationEffect;
+use crate::api::provider::Reauthorization;
 use crate::causes::chain;
 use crate::grant::plan::{REQUEST_TIMEOUT, SEND_WINDOW};
+use crate::grant::sharing::Company;
 use crate::grant::store::{Held, Marks};
-use crate::grant::{Grant, GrantView, Handled, Intent, Refusal, StoreError, Tokens};
+use crate::grant::{Binding, Grant, GrantView, Handled, Intent, Refusal, StoreError, Tokens};
 use crate::oauth::answer::{ErrorClass, TokenAnswer, TokenRefusal, expires_at};
 use crate::oauth::revoke::revoke;
 use crate::oauth::token::{TokenOutcome, TokenRequest, send};
@@ -122,7 +123,7 @@ struct Run<'a> {
 impl Run<'_> {
     async fn carry_out(&self) -> Result<Outcome, StoreError> {
         let endpoint = &self.usable.endpoints.token;
-        let host = endpoint.url.host_str().unwrap_or_default();
+        let host = endpoint.refresh_url().host_str().unwrap_or_default();
         let admission = match self.context.gates.admit(&self.usable.provider.reference.uid, host) {
             Ok(admission) => admission,
             Err(busy) => {
@@ -148,8 +149,7 @@ impl Run<'_> {
         let started = std::time::Instant::now();
         let access_token = held.grant.tokens.access_token.clone();
         let request = TokenRequest::Refresh { refresh_token, access_token };
-        let extra = &self.usable.client.refresh_params;
-        let outcome = send(&self.context.outbound, endpoint, &self.usable.credentials, &request, extra).await;
+        let outcome = send(&self.context.outbound, endpoint, &self.usable.credentials, &request).await;
         self.context.metrics.token_request(&self.usable.provider.reference.name, started.elapsed());
         outcome.tell(admission);
         match outcome {
@@ -264,6 +264,11 @@ impl Run<'_> {
                 expires_at: expires_at(answer, self.usable.client.default_lifetime, now),
             },
             scopes: answer.scopes.clone().unwrap_or_else(|| before.scopes.clone()),
+            binding: Binding {
+                // Secrets change while a grant lives; a revocation needs those of today.
+                client: before.binding.client.as_ref().map(|_| (*self.usable.credentials).clone()),
+                ..before.binding.clone()
+            },
             ..before.clone()
         }
     }
@@ -271,7 +276,8 @@ impl Run<'_> {
     /// The tokens are of no use to anybody; revoked only where that revokes nothing else.
     async fn dropped(&self, grant: &Grant, why: &str) -> Outcome {
         tracing::info!(grant = self.job.view.name, why, "refreshed tokens are dropped");
-        if grant.binding.revocation_effect == RevocationEffect::Token
+        let others = Company { living: true, same_token: false };
+        if !grant.binding.revocation_harms(others)
             && let Err(error) = revoke(&self.context.outbound, grant, Some(&self.usable.credentials)).await
         {
             tracing::info!(error = &error as &dyn std::error::Error, "dropped tokens could not be revoked");
@@ -324,14 +330,36 @@ impl Run<'_> {
                  ({refusal})"
             ),
         };
-        mark_ended(self.context, &now.view, &cause).await.map(|view| Outcome::Ended(Box::new(view)))
+        let replaced = self.usable.client.reauthorization == Reauthorization::ReplacesEarlier
+            && self.context.later_sibling(&now.view).is_some();
+        let ended = if replaced {
+            mark_replaced(self.context, &now.view).await
+        } else {
+            mark_ended(self.context, &now.view, &cause).await
+        };
+        ended.map(|view| Outcome::Ended(Box::new(view)))
     }
 }
 
 /// Writes onto the grant that it is dead.
 pub async fn mark_ended(context: &Context, view: &GrantView, cause: &str) -> Result<GrantView, StoreError> {
-    let refusal =
-        Refusal { epoch: view.summary.epoch, at: Timestamp::now(), message: format!("{cause}; connect again") };
+    mark_refused(context, view, cause, false).await
+}
+
+/// Writes onto the grant that a later authorization of the same installation ended it. Whose that is, is not told: it
+/// may be another tenant's.
+pub async fn mark_replaced(context: &Context, view: &GrantView) -> Result<GrantView, StoreError> {
+    mark_refused(context, view, "a later authorization of the same installation ended this one", true).await
+}
+
+async fn mark_refused(
+    context: &Context,
+    view: &GrantView,
+    cause: &str,
+    replaced: bool,
+) -> Result<GrantView, StoreError> {
+    let message = format!("{cause}; connect again");
+    let refusal = Refusal { epoch: view.summary.epoch, at: Timestamp::now(), message, replaced };
     let marks = Marks { intent: Some(None), refused: Some(Some(refusal)), ..Marks::default() };
     Ok(context.grants.mark(view, &marks).await?.view)
 }

@@ -20,6 +20,7 @@ use crate::api::{ProjectIntegration, ProviderKind};
 use crate::caches::Changes;
 use crate::flow::attempts::{ATTEMPT, OWNER_ANNOTATION};
 use crate::grant::GrantView;
+use crate::grant::sharing;
 use crate::grant::store::{GRANT, KIND_LABEL};
 use crate::watching::{Place, strip};
 
@@ -81,20 +82,23 @@ pub async fn run(context: Arc<Context>, places: &[Place], own: OwnSecrets, chang
         tokio::join!(futures::future::join_all(controllers), providers, census, orphans);
     };
     let following = follow(&context, &stores, &bells, changes, &stop);
-    tokio::join!(ring(own, bells.clone(), stop.clone()), following, work);
+    tokio::join!(ring(&context, own, bells.clone(), stop.clone()), following, work);
 }
 
-/// Wakes the integrations whose grants or attempts have changed.
-async fn ring(own: OwnSecrets, bells: Vec<Bell>, stop: CancellationToken) {
-    let grants = own.grants.map(|grant| grant.map(|grant| grant_owner(&grant)));
-    let attempts = own.attempts.map(|attempt| attempt.map(|attempt| attempt_owner(&attempt)));
+/// Wakes the integrations whose grants or attempts have changed, and those whose grants a new one has ended.
+async fn ring(context: &Context, own: OwnSecrets, bells: Vec<Bell>, stop: CancellationToken) {
+    let grants = own.grants.map(|grant| grant.map(|grant| grant_owners(context, &grant)));
+    let attempts = own.attempts.map(|attempt| attempt.map(|attempt| attempt_owner(&attempt).into_iter().collect()));
     let changes = futures::stream::select(grants, attempts).take_until(stop.cancelled_owned());
     futures::pin_mut!(changes);
     while let Some(change) = changes.next().await {
         match change {
             // One that belongs to another place is not in that controller's cache and wakes nobody there.
-            Ok(Some(owner)) => bells.iter().for_each(|bell| drop(bell.unbounded_send(owner.clone()))),
-            Ok(None) => {}
+            Ok(owners) => {
+                for (owner, bell) in owners.iter().flat_map(|owner| bells.iter().map(move |bell| (owner, bell))) {
+                    drop(bell.unbounded_send(owner.clone()));
+                }
+            }
             Err(error) => tracing::warn!(%error, "watching grants and attempts"),
         }
     }
@@ -153,10 +157,19 @@ fn changed<K: Eq + Hash + Clone, V: PartialEq>(before: &HashMap<K, V>, now: &Has
     before.keys().chain(now.keys()).filter(differs).cloned().collect()
 }
 
-fn grant_owner(grant: &SecretMeta) -> Option<ObjectRef<Watched>> {
-    let view = GrantView::from_metadata(&grant.metadata).ok()?;
-    let owner = view.summary.integration;
-    Some(ObjectRef::new(&owner.name).within(&owner.namespace))
+/// Whom a change of a grant concerns: its owner; and where it is a new authorization that ends earlier ones, those of the
+/// same installation too.
+fn grant_owners(context: &Context, grant: &SecretMeta) -> Vec<ObjectRef<Watched>> {
+    let Ok(view) = GrantView::from_metadata(&grant.metadata) else { return vec![] };
+    let owner = |view: &GrantView| {
+        let owner = &view.summary.integration;
+        ObjectRef::new(&owner.name).within(&owner.namespace)
+    };
+    let mut owners = vec![owner(&view)];
+    if view.summary.ends_earlier && view.summary.generation == 1 {
+        owners.extend(context.siblings(&view).iter().filter(|other| sharing::is_later(&view, other)).map(owner));
+    }
+    owners
 }
 
 fn attempt_owner(attempt: &SecretMeta) -> Option<ObjectRef<Watched>> {

@@ -4,9 +4,11 @@
 //! people read are derived from it and can be rebuilt. Everything here but [`store`] is pure: no client, no clock.
 
 pub mod binding;
+pub mod credentials;
 pub mod plan;
 pub mod record;
 pub mod schedule;
+pub mod sharing;
 pub mod store;
 
 use std::collections::BTreeMap;
@@ -14,10 +16,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use binding::{Binding, ClientCredentials};
-pub use record::{GrantView, Handled, Intent, Published, Refusal, Summary};
+pub use binding::Binding;
+pub use credentials::{ClientCredentials, Which};
+pub use record::{GrantView, Handled, Intent, KeySource, Published, Refusal, Summary};
 pub use store::{GrantStore, StoreError};
 
+use crate::api::provider::Reauthorization;
 use crate::sensitive::Sensitive;
 
 /// The integration that a grant belongs to.
@@ -44,6 +48,9 @@ pub struct Grant {
     /// The attempt whose answer these tokens are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<String>,
+    /// For an API key, which lies in `tokens` as the access token: where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<KeySource>,
     /// The tokens.
     pub tokens: Tokens,
     /// Scopes that the provider granted.
@@ -111,13 +118,14 @@ impl Grant {
         secrets
     }
 
-    /// The part of it that may be seen by those who can read the Secret's metadata.
+    /// The part of it that may be seen by those who can read the Secret's metadata; the store adds the fingerprint.
     pub fn summary(&self) -> Summary {
         Summary {
             integration: self.integration.clone(),
             epoch: self.epoch,
             generation: self.generation,
             attempt: self.attempt.clone(),
+            api_key: self.api_key,
             obtained_at: self.tokens.obtained_at,
             expires_at: self.tokens.expires_at,
             refreshable: self.tokens.refresh_token.is_some(),
@@ -125,6 +133,8 @@ impl Grant {
             provider: self.binding.provider.clone(),
             binding: self.binding.digest(),
             installation: self.installation.clone(),
+            ends_earlier: self.binding.reauthorization == Reauthorization::ReplacesEarlier,
+            fingerprint: None,
         }
     }
 }
@@ -142,6 +152,7 @@ pub(crate) mod tests_support {
             epoch: 1,
             generation: 1,
             attempt: None,
+            api_key: None,
             obtained_at: Timestamp::from_second(obtained).unwrap(),
             expires_at: expires.map(|second| Timestamp::from_second(second).unwrap()),
             refreshable: true,
@@ -154,6 +165,8 @@ pub(crate) mod tests_support {
             },
             binding: "binding".into(),
             installation: None,
+            ends_earlier: false,
+            fingerprint: None,
         }
     }
 
@@ -170,6 +183,25 @@ pub(crate) mod tests_support {
             refused: None,
             mismatch: None,
             orphaned: None,
+            leaving: None,
+        }
+    }
+
+    /// A binding to a provider that revokes by RFC 7009.
+    pub(crate) fn binding() -> Binding {
+        Binding {
+            provider: summary(0, None).provider,
+            client_id: "client".into(),
+            client: None,
+            token_url: "https://app.example/token".parse().unwrap(),
+            introspection_url: None,
+            identity_url: None,
+            client_authentication: crate::api::provider::ClientAuthentication::default(),
+            request_format: crate::api::provider::RequestFormat::default(),
+            revocation: None,
+            revocation_effect: crate::api::provider::RevocationEffect::default(),
+            reauthorization: Reauthorization::default(),
+            private_networks: vec![],
         }
     }
 }

@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_refused_grant_rests() {
         let mut view = unfinished("boot-0", "pod-a");
-        view.refused = Some(crate::grant::Refusal { epoch: 1, at: at(2_500), message: String::new() });
+        view.refused = Some(crate::grant::Refusal { epoch: 1, at: at(2_500), message: String::new(), replaced: false });
         assert_eq!(step(&view, profile(Rotation::None), ASKER, moment(9_999)), Step::Wait(None));
     }
 

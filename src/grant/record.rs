@@ -23,9 +23,10 @@ pub const HANDLED: &str = "integrations.tms.dev/handled";
 pub const REFUSED: &str = "integrations.tms.dev/refused";
 /// Annotation with the time at which another account was offered and not accepted.
 pub const MISMATCH: &str = "integrations.tms.dev/account-mismatch-at";
-
 /// Annotation with the time at which the grant's integration was found to be gone.
 pub const ORPHANED: &str = "integrations.tms.dev/orphaned-at";
+/// Annotation with the time at which it was begun to revoke and forget the grant.
+pub const LEAVING: &str = "integrations.tms.dev/leaving-at";
 
 /// A grant without its secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +41,9 @@ pub struct Summary {
     /// The attempt whose answer these tokens are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<String>,
+    /// For an API key: where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<KeySource>,
     /// When the tokens were received.
     pub obtained_at: Timestamp,
     /// When the access token expires.
@@ -56,6 +60,21 @@ pub struct Summary {
     /// Hash of client and upstream installation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installation: Option<String>,
+    /// Whether this authorization ends earlier ones of the same installation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ends_earlier: bool,
+    /// Keyed hash of the access token, by which grants that hold the same one are found; only beside `installation`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+}
+
+/// Where an API key came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeySource {
+    /// The Secret that `spec.apiKey` names, which it follows.
+    Spec,
+    /// Somebody gave it over HTTP, and it exists nowhere else.
+    Given,
 }
 
 /// A refresh that is about to be sent, or was and has not been heard of: lock and write-ahead record in one.
@@ -96,6 +115,9 @@ pub struct Refusal {
     pub at: Timestamp,
     /// For people: step, cause and remedy.
     pub message: String,
+    /// Whether a later authorization of the same installation ended it, so that the access token is dead as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
 }
 
 /// The request annotations that were handled: by the annotation, the time it held.
@@ -133,6 +155,8 @@ pub struct GrantView {
     pub mismatch: Option<Timestamp>,
     /// When its integration was found to be gone.
     pub orphaned: Option<Timestamp>,
+    /// When it was begun to revoke and forget it.
+    pub leaving: Option<Timestamp>,
 }
 
 /// A grant Secret whose annotations cannot be read.
@@ -175,6 +199,7 @@ impl GrantView {
             refused: annotation(metadata, &name, REFUSED)?,
             mismatch: annotation(metadata, &name, MISMATCH)?,
             orphaned: annotation(metadata, &name, ORPHANED)?,
+            leaving: annotation(metadata, &name, LEAVING)?,
             name,
         })
     }

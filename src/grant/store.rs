@@ -14,10 +14,12 @@ use kube::core::PartialObjectMeta;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::record::{HANDLED, INTENT, MISMATCH, ORPHANED, PUBLISHED, REFUSED, SUMMARY, ViewError};
-use super::{Grant, GrantView, Handled, Intent, Published, Refusal};
+use super::record::{HANDLED, INTENT, LEAVING, MISMATCH, ORPHANED, PUBLISHED, REFUSED, SUMMARY, ViewError};
+use super::sharing::{self, Company};
+use super::{Grant, GrantView, Handled, Intent, Published, Refusal, Summary};
 use crate::api::MANAGER;
-use crate::digest::short_hash;
+use crate::digest::{authenticate, equal, short_hash};
+use crate::sensitive::Sensitive;
 
 /// Label that tells what a Secret of the operator's namespace is.
 pub const KIND_LABEL: &str = "integrations.tms.dev/kind";
@@ -34,6 +36,8 @@ const DATA_KEY: &str = "grant";
 #[derive(Clone)]
 pub struct GrantStore {
     secrets: Api<Secret>,
+    /// Under which access tokens are hashed; without it they are not.
+    key: Option<Sensitive>,
 }
 
 /// A grant with its secrets, as it was read.
@@ -125,6 +129,8 @@ pub struct Marks {
     pub mismatch: Option<Option<jiff::Timestamp>>,
     /// When the integration was found to be gone.
     pub orphaned: Option<Option<jiff::Timestamp>>,
+    /// When it was begun to revoke and forget the grant.
+    pub leaving: Option<Option<jiff::Timestamp>>,
 }
 
 impl Marks {
@@ -144,6 +150,7 @@ impl Marks {
         mark(REFUSED, self.refused.as_ref().map(|value| optional(value.as_ref())))?;
         mark(MISMATCH, self.mismatch.as_ref().map(|value| optional(value.as_ref())))?;
         mark(ORPHANED, self.orphaned.as_ref().map(|value| optional(value.as_ref())))?;
+        mark(LEAVING, self.leaving.as_ref().map(|value| optional(value.as_ref())))?;
         Ok(annotations)
     }
 }
@@ -159,7 +166,13 @@ fn optional<T: Serialize>(value: Option<&T>) -> Result<Value, serde_json::Error>
 impl GrantStore {
     /// Grants in `namespace`, the operator's own.
     pub fn new(client: kube::Client, namespace: &str) -> Self {
-        Self { secrets: Api::namespaced(client, namespace) }
+        Self { secrets: Api::namespaced(client, namespace), key: None }
+    }
+
+    /// Keeps a hash of each access token under `key` beside its grant, so that two grants of the same token are told.
+    #[must_use]
+    pub fn fingerprinting(self, key: Sensitive) -> Self {
+        Self { key: Some(key), ..self }
     }
 
     /// Reads a grant; `None` when there is none.
@@ -172,7 +185,7 @@ impl GrantStore {
     pub async fn create(&self, grant: &Grant, handled: &Handled) -> Result<GrantView, StoreError> {
         let name = grant_name(&grant.integration.namespace, &grant.integration.name);
         let marks = Marks { handled: Some(handled.clone()), ..Marks::default() };
-        let (annotations, data) = encode(grant, &marks, &name)?;
+        let (annotations, data) = self.encode(grant, &marks, &name)?;
         let secret = Secret {
             metadata: ObjectMeta {
                 name: Some(name.clone()),
@@ -208,7 +221,7 @@ impl GrantStore {
 
     /// Replaces the data, and changes annotations in the same write.
     pub async fn replace(&self, view: &GrantView, grant: &Grant, marks: &Marks) -> Result<GrantView, StoreError> {
-        let (annotations, data) = encode(grant, marks, &view.name)?;
+        let (annotations, data) = self.encode(grant, marks, &view.name)?;
         let patch = json!({
             "metadata": {
                 "resourceVersion": view.resource_version,
@@ -235,18 +248,65 @@ impl GrantStore {
         }
     }
 
-    /// Whether another integration holds the same upstream installation.
-    pub async fn has_siblings(&self, own: &GrantView) -> Result<bool, StoreError> {
-        let Some(installation) = &own.summary.installation else { return Ok(false) };
+    /// Says on a grant that it is about to be revoked and forgotten, and then looks who else holds its installation: in
+    /// this order, see [`sharing`].
+    pub async fn leave(&self, held: &Held) -> Result<(Held, Company), StoreError> {
+        if held.grant.installation.is_none() {
+            return Ok((held.clone(), Company::default()));
+        }
+        let left = if held.view.leaving.is_some() {
+            held.clone()
+        } else {
+            let marks = Marks { leaving: Some(Some(jiff::Timestamp::now())), ..Marks::default() };
+            self.mark(&held.view, &marks).await?
+        };
+        let company = self.company(&left.grant, Some(&left.view.name)).await?;
+        Ok((left, company))
+    }
+
+    /// Who holds the installation of `grant`, `except` one. Asks the API server and no cache: what was written before is
+    /// seen. Installations that the description cannot tell apart have no company.
+    pub async fn company(&self, grant: &Grant, except: Option<&str>) -> Result<Company, StoreError> {
+        let Some(installation) = &grant.installation else { return Ok(Company::default()) };
+        let own = self.fingerprint(grant);
         let selector = format!("{KIND_LABEL}={GRANT},{INSTALLATION_LABEL}={installation}");
-        let grants = self
+        let found = self
             .secrets
             .list_metadata(&ListParams::default().labels(&selector))
             .await
-            .map_err(|source| api("list siblings of", &own.name, source))?;
-        Ok(grants.items.iter().any(|grant: &PartialObjectMeta<Secret>| {
-            grant.metadata.name.as_deref() != Some(own.name.as_str()) && grant.metadata.deletion_timestamp.is_none()
-        }))
+            .map_err(|source| api("list siblings of", except.unwrap_or("that is not kept"), source))?;
+        let now = jiff::Timestamp::now();
+        let others = found.items.iter().filter(|other: &&PartialObjectMeta<Secret>| {
+            other.metadata.deletion_timestamp.is_none() && other.metadata.name.as_deref() != except
+        });
+        let company = others.map(|other| match GrantView::from_metadata(&other.metadata) {
+            Ok(view) if !sharing::lives(&view, now) => Company::default(),
+            Ok(view) => {
+                let pair = own.as_ref().zip(view.summary.fingerprint.as_ref());
+                Company { living: true, same_token: pair.is_some_and(|(own, other)| equal(own, other)) }
+            }
+            // Whatever it is, nothing of it is put at risk.
+            Err(_) => Company::UNKNOWN,
+        });
+        Ok(company.fold(Company::default(), Company::and))
+    }
+
+    /// A hash of the access token that tells nothing to those without the key.
+    fn fingerprint(&self, grant: &Grant) -> Option<String> {
+        let (key, installation) = self.key.as_ref().zip(grant.installation.as_ref())?;
+        Some(authenticate(key.expose().as_bytes(), installation, grant.tokens.access_token.expose()))
+    }
+
+    fn encode(&self, grant: &Grant, marks: &Marks, name: &str) -> Result<Encoded, StoreError> {
+        let codec = |source| StoreError::Codec { grant: name.to_owned(), source };
+        let mut annotations = marks.annotations(name)?;
+        let summary = Summary { fingerprint: self.fingerprint(grant), ..grant.summary() };
+        annotations.insert(SUMMARY, Value::String(serde_json::to_string(&summary).map_err(codec)?));
+        let data = serde_json::to_vec(grant).map_err(codec)?;
+        if data.len() > MAX_SIZE {
+            return Err(StoreError::TooLarge { grant: name.to_owned(), size: data.len() });
+        }
+        Ok((annotations, BTreeMap::from([(DATA_KEY.to_owned(), ByteString(data))])))
     }
 
     async fn patch(&self, operation: &'static str, name: &str, patch: &Value) -> Result<Secret, StoreError> {
@@ -292,17 +352,6 @@ fn labels(grant: &Grant) -> BTreeMap<String, String> {
 }
 
 type Encoded = (BTreeMap<&'static str, Value>, BTreeMap<String, ByteString>);
-
-fn encode(grant: &Grant, marks: &Marks, name: &str) -> Result<Encoded, StoreError> {
-    let codec = |source| StoreError::Codec { grant: name.to_owned(), source };
-    let mut annotations = marks.annotations(name)?;
-    annotations.insert(SUMMARY, Value::String(serde_json::to_string(&grant.summary()).map_err(codec)?));
-    let data = serde_json::to_vec(grant).map_err(codec)?;
-    if data.len() > MAX_SIZE {
-        return Err(StoreError::TooLarge { grant: name.to_owned(), size: data.len() });
-    }
-    Ok((annotations, BTreeMap::from([(DATA_KEY.to_owned(), ByteString(data))])))
-}
 
 fn decode(secret: Secret) -> Result<Held, StoreError> {
     let view = GrantView::from_metadata(&secret.metadata)?;

@@ -8,10 +8,11 @@ use http::{HeaderMap, HeaderValue, Method};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::bearer;
+use super::client::bearer;
 use crate::api::provider::Method as CallMethod;
 use crate::provider::endpoints::IdentityEndpoint;
 use crate::provider::expression::Variables;
+use crate::provider::gate::Admission;
 use crate::provider::outbound::{Outbound, OutboundRequest, SendError, retry_after};
 use crate::sensitive::Sensitive;
 
@@ -37,6 +38,17 @@ pub enum Verdict {
         /// What went wrong on the way, where nothing came back.
         source: Option<SendError>,
     },
+}
+
+impl Verdict {
+    /// Tells the gate what came of a call that it admitted.
+    pub fn tell(&self, admission: Admission) {
+        match self {
+            Self::Accepted(_) | Self::Rejected { .. } => admission.succeeded(),
+            Self::Limited { retry_after } => admission.limited(*retry_after),
+            Self::Unavailable { .. } => admission.failed(),
+        }
+    }
 }
 
 /// Tries an access token.

@@ -22,6 +22,7 @@ mod servers;
 mod world;
 
 mod access;
+mod api_keys;
 mod apps;
 mod bad_callbacks;
 mod canary;
@@ -35,5 +36,6 @@ mod origins;
 mod plugin;
 mod process;
 mod refresh;
+mod siblings;
 mod tenants;
 mod vendor;

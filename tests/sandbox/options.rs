@@ -36,6 +36,8 @@ pub struct SandboxOptions {
     pub revocation_effect: RevocationEffect,
     /// A new authorization of the same workspace ends the earlier ones.
     pub replaces_earlier: bool,
+    /// A new authorization of the same workspace gives the tokens of the earlier one again.
+    pub same_token: bool,
     pub introspection: bool,
     /// Token requests may be JSON objects as well as forms.
     pub accept_json: bool,
@@ -65,6 +67,7 @@ impl Default for SandboxOptions {
             old_access_token: OldAccessToken::Lives,
             revocation_effect: RevocationEffect::Grant,
             replaces_earlier: false,
+            same_token: false,
             introspection: true,
             accept_json: false,
         }

@@ -468,7 +468,7 @@ pub enum Reauthorization {
     /// Nothing.
     #[default]
     Independent,
-    /// It gives the same token again.
+    /// It gives the same token again. For tokens that stay: two holders of one rotating refresh token end each other.
     SameToken,
     /// It ends the first.
     ReplacesEarlier,

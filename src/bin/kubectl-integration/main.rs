@@ -4,6 +4,7 @@
 //! operator is asked for something. Only `connect --server` talks to the operator itself. Modules that decide what to
 //! say ([`words`], [`status::block`], [`status::table`], [`connect::outcome`]) are pure: an object and a time in, text out.
 
+#![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
 
 mod act;

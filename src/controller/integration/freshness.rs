@@ -30,10 +30,15 @@ impl Run<'_> {
             return Ok(());
         }
         let mut requested = asked.refresh.clone();
+        if situation.served_by_key().is_some() {
+            // A key has nothing to be refreshed with: asked and answered.
+            self.handled.extend(requested.map(|value| (request::REFRESH, value)));
+            return Ok(());
+        }
         // Each turn ends in a wait, or has changed the grant; three are enough for recover, refresh, wait.
         for _ in 0..4 {
             self.step = self.plan(situation, requested.is_some());
-            let usable = match situation.served() {
+            let usable = match situation.served_by_oauth() {
                 Some((_, usable)) => usable.clone(),
                 None => return Ok(()),
             };
@@ -56,33 +61,39 @@ impl Run<'_> {
                 Step::Introspect(intent) => self.introspect(situation, &usable, &intent).await?,
                 Step::Probe(intent) => self.probe(situation, &usable, &intent).await?,
             };
-            match outcome {
-                Outcome::Renewed(held) => {
-                    if let Some(value) = requested.take() {
-                        self.handled.push((request::REFRESH, value));
-                    }
-                    self.renewed(situation, *held);
-                }
-                Outcome::Ended(view) => {
-                    self.trouble(situation, None);
-                    situation.grant = Some(*view);
-                }
-                Outcome::Failed(failure) => {
-                    self.trouble(situation, Some(failure));
-                    let latest = self.context.grant(&situation.namespace, &situation.name, &situation.uid);
-                    situation.grant = latest.or(situation.grant.take());
-                }
-                Outcome::Superseded => {
-                    self.look_again(Timestamp::now() + SignedDuration::from_secs(1));
-                    return Ok(());
-                }
+            if matches!(outcome, Outcome::Renewed(_))
+                && let Some(value) = requested.take()
+            {
+                self.handled.push((request::REFRESH, value));
+            }
+            let superseded = matches!(outcome, Outcome::Superseded);
+            self.take(situation, outcome);
+            if superseded {
+                return Ok(());
             }
         }
         Ok(())
     }
 
-    fn plan(&self, situation: &Situation<'_>, requested: bool) -> Step {
-        let (Some(grant), Some((settings, usable))) = (&situation.grant, situation.served()) else {
+    /// Takes what came of a refresh into what is known.
+    pub(super) fn take(&mut self, situation: &mut Situation<'_>, outcome: Outcome) {
+        match outcome {
+            Outcome::Renewed(held) => self.renewed(situation, *held),
+            Outcome::Ended(view) => {
+                self.trouble(situation, None);
+                situation.grant = Some(*view);
+            }
+            Outcome::Failed(failure) => {
+                self.trouble(situation, Some(failure));
+                let latest = self.context.grant(&situation.namespace, &situation.name, &situation.uid);
+                situation.grant = latest.or(situation.grant.take());
+            }
+            Outcome::Superseded => self.look_again(Timestamp::now() + SignedDuration::from_secs(1)),
+        }
+    }
+
+    pub(super) fn plan(&self, situation: &Situation<'_>, requested: bool) -> Step {
+        let (Some(grant), Some((settings, usable))) = (&situation.grant, situation.served_by_oauth()) else {
             return Step::Wait(None);
         };
         let memory = self.context.memories.get(&situation.uid);
@@ -97,7 +108,7 @@ impl Run<'_> {
         plan::next(grant, settings.timing(usable.client.refresh_every), usable.client.profile(), asker, moment)
     }
 
-    async fn refresh(
+    pub(super) async fn refresh(
         &self,
         situation: &Situation<'_>,
         usable: &Usable,
@@ -139,7 +150,7 @@ impl Run<'_> {
         let asked = introspect::is_active(
             &self.context.outbound,
             url,
-            endpoint.authentication,
+            endpoint.into(),
             &usable.credentials,
             refresh_token,
             networks,
@@ -234,7 +245,7 @@ impl Run<'_> {
 
 /// The planned moment of the next refresh.
 pub(super) fn planned(situation: &Situation<'_>) -> Option<Timestamp> {
-    let (settings, usable) = situation.served()?;
+    let (settings, usable) = situation.served_by_oauth()?;
     refresh_at(&situation.grant.as_ref()?.summary, settings.timing(usable.client.refresh_every))
 }
 

@@ -93,8 +93,12 @@ impl Authority {
         Ok((grant, self.issue(grant, scope)))
     }
 
-    /// A new grant, still without tokens.
+    /// A new grant, still without tokens; or the one that the workspace has, where tokens are given again.
     pub fn grant(&mut self, account: Account, scope: String) -> GrantId {
+        let earlier = self.by_workspace.get(&account.id).and_then(|grants| grants.last().copied());
+        if let Some(earlier) = earlier.filter(|id| self.options.same_token && self.grants[id.0].ended.is_none()) {
+            return earlier;
+        }
         let id = GrantId(self.grants.len());
         if self.options.replaces_earlier {
             for earlier in self.by_workspace.remove(&account.id).unwrap_or_default() {

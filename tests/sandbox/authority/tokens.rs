@@ -39,8 +39,18 @@ impl Issued {
 }
 
 impl Authority {
-    /// The first tokens of a grant.
+    /// The first tokens of a grant; or once more the newest, where the grant was there before.
     pub fn issue(&mut self, grant: GrantId, scope: String) -> Issued {
+        if let Some(access_token) = self.current_access_token(grant).map(str::to_owned) {
+            let left = self.access_tokens[&access_token].expires_at.map(|at| at.duration_since(self.now()).as_secs());
+            return Issued {
+                access_token,
+                refresh_token: self.current_refresh_token(grant).map(str::to_owned),
+                expires_in: left.and_then(|seconds| u32::try_from(seconds).ok()),
+                scope,
+                account: self.grants[grant.0].account.clone(),
+            };
+        }
         let refreshable = self.options.access_token_lifetime.is_some();
         self.next_generation(grant, scope, refreshable)
     }
