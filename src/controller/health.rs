@@ -59,7 +59,7 @@ pub async fn check(context: &Context, situation: &Situation<'_>) -> Option<Reaso
         }
     };
     let _pass = context.lanes.enter(Lane::Health, grant.summary.expires_at).await;
-    let host = endpoint.url.host_str().unwrap_or_default();
+    let host = endpoint.call.url.host_str().unwrap_or_default();
     let admission = match context.gates.admit(&connection.provider().reference.uid, host) {
         Ok(admission) => admission,
         Err(busy) => {
@@ -96,7 +96,7 @@ fn judge(verdict: &identity::Verdict, connection: &Connection, endpoint: &Identi
         Connection::OAuth(_) => ("access token", "connect again"),
         Connection::ApiKey(_) => ("key", "give it another one"),
     };
-    let host = endpoint.url.host_str().unwrap_or_default();
+    let host = endpoint.call.url.host_str().unwrap_or_default();
     let word = |healthy, reason, message| Verdict { healthy, reason, message };
     match verdict {
         identity::Verdict::Accepted(_) => word(Some(true), Reason::Verified, format!("{app} accepts the {what}.")),

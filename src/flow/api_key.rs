@@ -59,7 +59,7 @@ pub enum KeepError {
 /// Tries a key at its provider. Where the description has no identity call, every key passes.
 pub async fn prove(flow: &Flow, keyed: &Keyed, key: &Sensitive) -> Verdict {
     let Some(endpoint) = &keyed.identity else { return Verdict::Accepted(Value::Null) };
-    let host = endpoint.url.host_str().unwrap_or_default();
+    let host = endpoint.call.url.host_str().unwrap_or_default();
     let admission = match flow.gates.admit(&keyed.provider.reference.uid, host) {
         Ok(admission) => admission,
         Err(busy) => return Verdict::Limited { retry_after: Some(busy.retry_in) },

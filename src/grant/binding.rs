@@ -172,7 +172,7 @@ mod tests {
 
     use super::*;
 
-    /// As it was written before there were API keys and refresh addresses.
+    /// As it was written before there were API keys and other places for a refresh.
     fn stored() -> serde_json::Value {
         json!({
             "provider": { "kind": "ClusterIntegrationProvider", "name": "app", "uid": "u" },
@@ -189,15 +189,16 @@ mod tests {
     #[test]
     fn stored_grants_stay_readable_and_bound() {
         let mut binding: Binding = serde_json::from_value(stored()).unwrap();
-        let as_before = short_hash(&["u", "client", "https://app.example.com", "", "https://api.example.com"]);
+        let parts = ["u", "client", "https://app.example.com", "", "https://api.example.com"];
+        let as_before = short_hash(&parts);
         assert_eq!(binding.digest(), as_before);
         assert_eq!(serde_json::to_value(&binding).unwrap(), stored());
-        binding.refresh_url = Some("https://app.example.com/refresh".parse().unwrap());
+        binding.refresh_url = Some("https://app.example/refresh".parse().unwrap());
         let bound = binding.digest();
         assert_ne!(bound, as_before);
-        binding.refresh_url = Some("https://app.example.com/elsewhere".parse().unwrap());
+        binding.refresh_url = Some("https://app.example/elsewhere".parse().unwrap());
         assert_eq!(binding.digest(), bound, "the origin counts, not the path");
-        binding.refresh_url = Some("https://evil.example.com/refresh".parse().unwrap());
+        binding.refresh_url = Some("https://evil.example/refresh".parse().unwrap());
         assert_ne!(binding.digest(), bound);
     }
 

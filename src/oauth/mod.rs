@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod attempt;
 pub mod authorize;
+pub mod call;
 pub mod client;
 pub mod identity;
 pub mod introspect;

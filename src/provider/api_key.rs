@@ -6,20 +6,18 @@ use regex::Regex;
 use thiserror::Error;
 
 use super::template::{RuleError, whole_match};
-use crate::api::provider::{ApiKey, CredentialPlacement};
+use crate::api::provider::ApiKey;
 
 /// The longest key, in bytes.
 pub const LONGEST_KEY: usize = 4096;
 
-/// What is asked of a person, and how it is sent.
+/// What is asked of a person.
 #[derive(Clone, Debug)]
 pub struct KeyForm {
     /// What the app calls it.
     pub title: String,
     /// What it looks like, as the description says.
     pattern: Option<(String, Regex)>,
-    /// How it is sent.
-    pub placement: CredentialPlacement,
 }
 
 /// A key that cannot be one. The key is never repeated.
@@ -48,11 +46,7 @@ impl KeyForm {
     /// Reads the section; the pattern is compiled here, once.
     pub fn new(section: &ApiKey) -> Result<Self, RuleError> {
         let pattern = section.pattern.as_deref().map(|source| Ok((source.to_owned(), whole_match(source)?)));
-        Ok(Self {
-            title: section.title.clone().unwrap_or_else(|| "key".to_owned()),
-            pattern: pattern.transpose()?,
-            placement: section.placement.clone(),
-        })
+        Ok(Self { title: section.title.clone().unwrap_or_else(|| "key".to_owned()), pattern: pattern.transpose()? })
     }
 
     /// The key as it is sent: without the white space around it, such as the line break at the end of a file.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::api_key::KeyForm;
-use super::endpoints::{IdentityEndpoint, RenderError, fill};
+use super::endpoints::{IdentityEndpoint, RenderError, filled};
 use super::registry::{LookupError, Usable};
 use super::resolved::Provider;
 use crate::api::ProjectIntegration;
@@ -61,15 +61,15 @@ impl Keyed {
     pub fn render(provider: Arc<Provider>, parameters: &BTreeMap<String, String>) -> Result<Self, LookupError> {
         let name = || provider.reference.name.clone();
         let client = provider.api_key.clone().ok_or_else(|| LookupError::NoApiKey { name: name() })?;
-        let values = fill(&provider, parameters)?;
-        let identity = client.identity.as_ref().map(|call| call.render(&provider, &values)).transpose();
-        let identity = identity.map_err(RenderError::from)?;
+        let values = filled(&provider, parameters)?;
+        let identity = client.identity.as_ref().map(|call| call.render(&provider, &client.placement, &values));
+        let identity = identity.transpose().map_err(RenderError::from)?;
         Ok(Self { form: client.form, identity, provider })
     }
 
     /// What a key that is given now is bound to: the provider, and the origin that proves it.
     pub fn binding(&self) -> Binding {
-        let identity_url = self.identity.as_ref().map(|identity| identity.url.clone());
+        let identity_url = self.identity.as_ref().map(|identity| identity.call.url.clone());
         Binding::of_api_key(self.provider.reference.clone(), identity_url, self.provider.private_networks.to_vec())
     }
 }

@@ -7,10 +7,11 @@ use http::HeaderMap;
 use ipnet::IpNet;
 use url::Url;
 
+use super::call::{Placement, PreparedCall};
 use super::expression::Expression;
 use super::resolved::{AnswerRules, CLIENT_ID, ExtraParams, Identity, OAuthClient, Provider};
 use super::template::{RuleError, TemplateError, UrlTemplate};
-use crate::api::provider::{Assertion, ClientAuthentication, Method, RequestFormat};
+use crate::api::provider::{Assertion, ClientAuthentication, RequestFormat};
 use crate::grant::binding::RevocationRequest;
 use crate::grant::{Binding, ClientCredentials};
 
@@ -48,17 +49,15 @@ impl TokenEndpoint {
     }
 }
 
-/// The call, with its address rendered.
+/// The call that proves a credential, with its address rendered.
 #[derive(Clone, Debug)]
 pub struct IdentityEndpoint {
-    /// Method.
-    pub method: Method,
-    /// Address.
-    pub url: Url,
+    /// The request.
+    pub call: PreparedCall,
     /// When a 2xx answer is a yes.
     pub success: Option<Arc<Expression>>,
-    /// Private networks it may lie in.
-    pub private_networks: Arc<[IpNet]>,
+    /// Statuses that mean: the credential is good, and this call is beyond its rights.
+    pub limited: Vec<u16>,
 }
 
 /// A provider's addresses for one integration: templates filled with its parameters.
@@ -100,8 +99,8 @@ pub enum RenderError {
     Template(#[from] TemplateError),
 }
 
-/// The values that hold: the person's and the form's defaults, once they are checked and none is missing.
-pub(super) fn fill(
+/// The values that hold for one integration: those of `parameters` and the form's defaults, checked.
+pub(super) fn filled(
     provider: &Provider,
     parameters: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>, RenderError> {
@@ -117,17 +116,17 @@ pub(super) fn fill(
 }
 
 impl Identity {
-    /// The call with its address filled.
+    /// The call with its address filled, for a credential that is placed so.
     pub(super) fn render(
         &self,
         provider: &Provider,
+        placement: &Placement,
         parameters: &BTreeMap<String, String>,
     ) -> Result<IdentityEndpoint, TemplateError> {
         Ok(IdentityEndpoint {
-            method: self.method,
-            url: self.url.render(parameters)?,
+            call: self.call.prepare(placement, parameters, &provider.private_networks)?,
             success: self.success.clone(),
-            private_networks: Arc::clone(&provider.private_networks),
+            limited: self.limited.clone(),
         })
     }
 }
@@ -140,7 +139,7 @@ impl Endpoints {
         client_id: &str,
         parameters: &BTreeMap<String, String>,
     ) -> Result<Self, RenderError> {
-        let mut values = fill(provider, parameters)?;
+        let mut values = filled(provider, parameters)?;
         let extra = |params: &ExtraParams| -> BTreeMap<String, String> {
             params.iter().filter_map(|(name, text)| Some((name.clone(), text.render(&values)?))).collect()
         };
@@ -165,7 +164,11 @@ impl Endpoints {
                 private_networks: provider.private_networks.clone(),
             },
             introspection: optional(&client.introspection_url)?,
-            identity: client.identity.as_ref().map(|call| call.render(provider, &values)).transpose()?,
+            identity: client
+                .identity
+                .as_ref()
+                .map(|identity| identity.render(provider, &provider.api.authorization, &values))
+                .transpose()?,
             revocation: client
                 .revocation
                 .as_ref()
@@ -192,7 +195,7 @@ impl Endpoints {
             token_url: Some(self.token.url.clone()),
             refresh_url: self.token.refresh_url.clone(),
             introspection_url: self.introspection.clone(),
-            identity_url: self.identity.as_ref().map(|identity| identity.url.clone()),
+            identity_url: self.identity.as_ref().map(|identity| identity.call.url.clone()),
             client_authentication: client.client_authentication,
             assertion: client.assertion.clone(),
             parameter_names: (*client.parameter_names).clone(),

@@ -5,8 +5,8 @@
 //! descriptions built in. [`resolved`] puts them together, and [`registry`], which alone knows a cluster, looks them up.
 
 pub mod api_key;
+pub mod call;
 pub mod catalogue;
-pub mod describe;
 pub mod connection;
 pub mod credentials;
 pub mod discovery;

@@ -2,8 +2,9 @@
 //!
 //! Pure: discovery has been made before, and nothing here knows a client or a clock.
 
-mod api_key;
+mod account;
 mod answer;
+mod api_key;
 mod oauth2;
 mod requests;
 
@@ -15,19 +16,21 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use url::Url;
 
+pub use account::{ApiRules, Identity};
+pub use answer::{AnswerRules, TokenPlaces};
 pub use api_key::KeyClient;
 use api_key::key_client;
-pub use answer::{AnswerRules, TokenPlaces};
 use oauth2::oauth_client;
 pub use oauth2::{OAuthClient, RevocationCall};
 pub use requests::ExtraParams;
 
+use super::call::{CallError, PlacementError};
 use super::discovery::ServerMetadata;
 use super::expression::{Expression, ExpressionError};
 use super::form::{Form, FormError};
-use super::template::{RuleError, TemplateError, UrlTemplate};
+use super::template::{RuleError, TemplateError};
 use crate::api::ProviderKind;
-use crate::api::provider::{Method, ProviderSpec};
+use crate::api::provider::ProviderSpec;
 use crate::digest::short_hash;
 use crate::grant::binding::ProviderRef;
 use crate::grant::schedule::parse_duration;
@@ -54,6 +57,8 @@ pub struct Provider {
     pub oauth: Option<OAuthClient>,
     /// What is asked of a person who gives an API key; `None` where none is taken.
     pub api_key: Option<KeyClient>,
+    /// What all calls to its API have in common.
+    pub api: ApiRules,
     /// What goes to `status.metadata`.
     pub metadata: BTreeMap<String, Arc<Expression>>,
     /// What goes to the token Secret.
@@ -64,17 +69,6 @@ pub struct Provider {
     pub callback_url: Url,
     /// A digest of the description, by which a change in the middle of a flow is noticed.
     pub pin: String,
-}
-
-/// The call that proves a credential.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// Method.
-    pub method: Method,
-    /// Address.
-    pub url: UrlTemplate,
-    /// When a 2xx answer is a yes.
-    pub success: Option<Arc<Expression>>,
 }
 
 /// A description that cannot be used. Every variant names the field.
@@ -104,6 +98,12 @@ pub enum ProviderError {
         /// Why, and where.
         source: ExpressionError,
     },
+    /// It says neither how to authorize nor how to send a key.
+    #[error("the description needs oauth2 or apiKey")]
+    NoCredential,
+    /// The pattern of the key does not compile.
+    #[error("apiKey.pattern: {0}")]
+    KeyPattern(#[source] RuleError),
     /// The form cannot be used.
     #[error(transparent)]
     Form(#[from] FormError),
@@ -175,6 +175,12 @@ pub enum ProviderError {
         /// The field.
         field: &'static str,
     },
+    /// A call cannot be made as described.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A credential cannot be sent as described.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
     /// A length of time cannot be read.
     #[error("{field}: {text} is not a length of time such as 1h30m")]
     Duration {
@@ -215,8 +221,9 @@ impl Provider {
         }
         let parameters = Form::new(&spec.parameters)?;
         let callback_url = callback_url(spec, around)?;
-        let oauth = spec.oauth2.as_ref().map(|_| oauth_client(spec, around, &parameters)).transpose()?;
-        let api_key = spec.api_key.as_ref().map(|section| key_client(section, spec, &parameters)).transpose()?;
+        let api = ApiRules::new(spec, &parameters)?;
+        let oauth = spec.oauth2.as_ref().map(|_| oauth_client(spec, around, &parameters, &api)).transpose()?;
+        let api_key = key_client(spec, &parameters, &api)?;
         if oauth.is_none() && api_key.is_none() {
             return Err(ProviderError::NoCredential);
         }
@@ -230,6 +237,7 @@ impl Provider {
             private_networks: networks(spec)?,
             oauth,
             api_key,
+            api,
             needs_identity: needs_identity(spec),
             metadata: expressions("metadata", &spec.metadata)?,
             secret_metadata: expressions("secretMetadata", &spec.secret_metadata)?,
@@ -237,13 +245,6 @@ impl Provider {
             callback_url,
             reference,
         })
-    }
-}
-
-impl Provider {
-    /// A value that the form asks for and nobody has given.
-    pub fn missing_parameter(&self, given: &BTreeMap<String, String>) -> Option<&str> {
-        self.parameters.missing(&self.parameters.values(&[given]))
     }
 }
 

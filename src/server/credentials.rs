@@ -106,7 +106,7 @@ async fn of_standing(
     if let Some((name, _)) = given.iter().find(|(name, value)| spec.parameters.get(*name) != Some(value)) {
         return Err(ApiError::ParameterDiffers(name.clone()));
     }
-    if let Some(missing) = provider.missing_parameter(&spec.parameters) {
+    if let Some(missing) = provider.parameters.missing(&provider.parameters.values(&[&spec.parameters])) {
         return Err(ApiError::MissingParameter(missing.to_owned()));
     }
     Ok(flow.registry.keyed_with(provider, namespace, &spec.parameters)?)

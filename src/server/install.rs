@@ -183,11 +183,12 @@ pub(super) async fn choose_provider(
         }
         found => found?,
     };
-    if let Some(missing) = provider.missing_parameter(parameters) {
+    let form = &provider.parameters;
+    if let Some(missing) = form.missing(&form.values(&[parameters])) {
         return Err(ApiError::MissingParameter(missing.to_owned()));
     }
     let mut parameters = parameters.clone();
-    parameters.retain(|name, value| provider.parameters.contains_key(name) && !value.is_empty());
+    parameters.retain(|name, value| form.contains_key(name) && !value.is_empty());
     Ok((provider, parameters))
 }
 

@@ -114,21 +114,14 @@ fn payments(vendor: &Vendor) -> Value {
 
 /// Puts a Secret with a key in place, or changes it.
 async fn secret(world: &World, name: &str, readable: bool, data: Value) {
-    let label = if readable { json!("true") } else { Value::Null };
-    let object = json!({
-        "apiVersion": "v1", "kind": "Secret",
-        "metadata": { "name": name, "labels": { "integrations.tms.dev/readable": label } },
-        "stringData": data,
-    });
-    let object: Secret = serde_json::from_value(object_without_null_labels(object)).unwrap();
+    let encode = |text: &Value| json!(base64::engine::general_purpose::STANDARD.encode(text.as_str().unwrap()));
+    let data: serde_json::Map<_, _> = data.as_object().unwrap().iter().map(|(k, v)| (k.clone(), encode(v))).collect();
+    let labels = if readable { json!({ "integrations.tms.dev/readable": "true" }) } else { json!({}) };
+    let object: Secret = serde_json::from_value(json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "labels": labels }, "data": data,
+    }))
+    .unwrap();
     world.secrets("acme").patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&object)).await.unwrap();
-}
-
-fn object_without_null_labels(mut object: Value) -> Value {
-    if object["metadata"]["labels"]["integrations.tms.dev/readable"].is_null() {
-        object["metadata"].as_object_mut().unwrap().remove("labels");
-    }
-    object
 }
 
 fn named(secret: &str) -> Value {

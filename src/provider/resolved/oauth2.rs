@@ -9,7 +9,7 @@ use url::Url;
 
 use super::answer::AnswerRules;
 use super::requests::{ExtraParams, extra_params, headers, parameter_names};
-use super::{CLIENT_ID, Identity, ProviderError, Surroundings, duration, expression};
+use super::{ApiRules, CLIENT_ID, Identity, ProviderError, Surroundings, duration, expression};
 use crate::api::provider::{
     Assertion, ClientAuthentication, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RequestFormat,
     RevocationAuthentication, RevocationBody, RevocationEffect,
@@ -99,6 +99,7 @@ pub(super) fn oauth_client(
     spec: &ProviderSpec,
     around: &Surroundings<'_>,
     form: &Form,
+    api: &ApiRules,
 ) -> Result<OAuthClient, ProviderError> {
     let oauth = spec.oauth2.clone().unwrap_or_default();
     let found = around.discovered;
@@ -134,26 +135,16 @@ pub(super) fn oauth_client(
         oauth.introspection_url.as_deref(),
         found.and_then(|metadata| metadata.introspection_endpoint.as_ref()),
     )?;
-    let identity = match &spec.identity {
-        Some(call) => {
-            let field = "identity.url";
-            let template = url(field, call.call.url.as_deref(), None)?
-                .ok_or(ProviderError::Missing { field, remedy: "set it, or leave identity out" })?;
-            Some((call.call.method.unwrap_or(Method::Get), template, &call.success))
-        }
+    let identity = match api.identity(spec.identity.as_ref(), form)? {
+        Some(identity) => Some(identity),
         None => url(
             "oauth2.userinfoURL",
             oauth.userinfo_url.as_deref(),
             found.and_then(|metadata| metadata.userinfo_endpoint.as_ref()),
         )?
-        .map(|template| (Method::Get, template, &None)),
+        .map(|url| api.userinfo(url))
+        .transpose()?,
     };
-    let identity = identity
-        .map(|(method, url, success)| {
-            let success = success.as_deref().map(|source| expression("identity.success", source)).transpose()?;
-            Ok::<_, ProviderError>(Identity { method, url, success })
-        })
-        .transpose()?;
     let refresh = oauth.refresh.clone().unwrap_or_default();
     let extra = |field, extra| extra_params(field, extra, &oauth, form);
     Ok(OAuthClient {
