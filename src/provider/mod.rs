@@ -9,6 +9,7 @@ pub mod call;
 pub mod catalogue;
 pub mod connection;
 pub mod credentials;
+pub mod describe;
 pub mod discovery;
 pub mod endpoints;
 pub mod expression;

@@ -115,12 +115,6 @@ pub enum ProviderError {
         /// What stands there.
         text: String,
     },
-    /// It says neither how to authorize nor how to send a key.
-    #[error("the description needs oauth2 or apiKey")]
-    NoCredential,
-    /// The pattern of the key does not compile.
-    #[error("apiKey.pattern: {0}")]
-    KeyPattern(#[source] RuleError),
     /// A parameter of the protocol cannot be renamed like this.
     #[error("oauth2.parameterNames.{name} {problem}")]
     ParameterName {
