@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::answer::ErrorClass;
+use super::attempt::Attempt;
+use super::authorize::authorization_url;
 use super::client::ClientRules;
 use super::introspect::is_active;
 use super::revoke::revoke;
@@ -62,8 +64,7 @@ impl App {
         self.script.asked.lock().unwrap().clone()
     }
 
-    /// The endpoints of a description whose `oauth2` has this beside its addresses, and a grant that is bound to them.
-    fn described(&self, over: &Value, credentials: &ClientCredentials) -> (Endpoints, Grant) {
+    fn resolved(&self, over: &Value) -> Provider {
         let mut oauth2 = json!({
             "authorizationURL": self.base.join("authorize").unwrap(),
             "tokenURL": self.base.join("token").unwrap(),
@@ -79,7 +80,12 @@ impl App {
         };
         let around = Surroundings { reference, discovered: None, public_url: &self.base, tenant: None };
         let spec = serde_json::from_value(json!({ "oauth2": oauth2 })).unwrap();
-        let provider = Provider::resolve(&spec, &around).unwrap();
+        Provider::resolve(&spec, &around).unwrap()
+    }
+
+    /// The endpoints of a description whose `oauth2` has this beside its addresses, and a grant that is bound to them.
+    fn described(&self, over: &Value, credentials: &ClientCredentials) -> (Endpoints, Grant) {
+        let provider = self.resolved(over);
         let client = provider.oauth.as_ref().unwrap();
         let endpoints = Endpoints::render(&provider, client, &credentials.client_id, &BTreeMap::new()).unwrap();
         let grant = serde_json::from_value(json!({
@@ -129,6 +135,46 @@ fn wrong_client() -> (u16, Value) {
 
 fn map<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+#[tokio::test]
+async fn an_authorization_request_has_its_parameters_in_order() {
+    let app = App::start([]).await;
+    let client = credentials(None);
+    let over = json!({
+        "scopeSeparator": ",",
+        "parameterNames": { "client_id": "client_key", "scope": "may" },
+        "authorizationParams": { "prompt": "consent", "access_type": "offline", "note": "a&state=b c" },
+    });
+    let (endpoints, _) = app.described(&over, &client);
+    let provider = app.resolved(&over);
+    let attempt = |scopes: Value| -> Attempt {
+        let attempt = json!({
+            "nonce": "nonce", "verifier": "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+            "integration": { "namespace": "acme", "name": "web.app", "uid": "1" },
+            "tenant": "acme", "project": "web", "type": "app", "provider": provider.reference,
+            "displayName": "App", "pin": "pin", "redirectUri": "https://connect.example/callback", "scopes": scopes,
+            "createdAt": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:10:00Z",
+        });
+        serde_json::from_value(attempt).unwrap()
+    };
+    let url = |provider: &Provider, scopes| {
+        let client_of = provider.oauth.as_ref().unwrap();
+        let url = authorization_url(&endpoints, client_of, &client, &attempt(scopes), "state-0");
+        url.query().unwrap().to_owned()
+    };
+    assert_eq!(
+        url(&provider, json!(["a", "b:c"])),
+        "response_type=code&client_key=id&redirect_uri=https%3A%2F%2Fconnect.example%2Fcallback&state=state-0\
+         &may=a%2Cb%3Ac&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256\
+         &access_type=offline&note=a%26state%3Db+c&prompt=consent"
+    );
+    let plain = app.resolved(&json!({ "pkce": "None" }));
+    assert_eq!(
+        url(&plain, json!([])),
+        "response_type=code&client_id=id&redirect_uri=https%3A%2F%2Fconnect.example%2Fcallback&state=state-0\
+         &access_type=offline&note=a%26state%3Db+c&prompt=consent"
+    );
 }
 
 #[tokio::test]

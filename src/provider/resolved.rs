@@ -294,4 +294,4 @@ fn duration(field: &'static str, text: Option<&str>) -> Result<Option<SignedDura
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::provider) mod tests;

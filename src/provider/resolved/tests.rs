@@ -35,6 +35,11 @@ fn resolve(over: &Value) -> Result<Provider, ProviderError> {
     Provider::resolve(&serde_json::from_value(spec).unwrap(), &around)
 }
 
+/// The OAuth client of a description.
+pub(in crate::provider) fn client(oauth2: &Value) -> OAuthClient {
+    resolve(&json!({ "oauth2": oauth2 })).unwrap().oauth.unwrap()
+}
+
 fn render(over: &Value, values: &Value) -> Result<Endpoints, RenderError> {
     let provider = resolve(over).unwrap();
     let values: BTreeMap<String, String> = serde_json::from_value(values.clone()).unwrap();
