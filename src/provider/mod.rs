@@ -10,6 +10,7 @@ pub mod discovery;
 pub mod endpoints;
 pub mod expression;
 pub mod gate;
+pub mod lint;
 pub mod outbound;
 pub mod registry;
 pub mod resolved;
