@@ -48,7 +48,9 @@ pub(super) fn run(options: &Lint) -> anyhow::Result<Answer> {
     }
     let code = u8::from(findings.iter().any(|(_, finding)| finding.severity == Severity::Error));
     let text = match options.output {
-        LintOutput::Text => findings.iter().map(|(file, finding)| format!("{file}:{finding}\n")).collect(),
+        LintOutput::Text => {
+            findings.iter().fold(String::new(), |text, (file, finding)| text + &format!("{file}:{finding}\n"))
+        }
         LintOutput::Json => {
             let all: Vec<_> = findings.iter().map(|(file, finding)| InFile { file, finding }).collect();
             serde_json::to_string_pretty(&all)? + "\n"

@@ -57,14 +57,13 @@ pub(super) fn read(text: &str) -> Result<Vec<Document>, Finding> {
                 }
                 None
             }
-            Event::SequenceEnd | Event::MappingEnd => open
-                .pop()
-                .map(|(start, is_object, nodes)| {
+            Event::SequenceEnd | Event::MappingEnd => {
+                if let Some((start, is_object, nodes)) = open.pop() {
                     let content = if is_object { Content::Object(pairs(nodes)) } else { Content::List(nodes) };
                     place_in(&mut open, &mut root, Node { place: start, content });
-                    None::<Content>
-                })
-                .flatten(),
+                }
+                None
+            }
             Event::DocumentEnd => {
                 let empty = Node { place: at, content: Content::List(Vec::new()) };
                 documents.push(Document { root: root.take().unwrap_or(empty) });
