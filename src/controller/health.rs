@@ -5,21 +5,20 @@ use jiff::{SignedDuration, Timestamp};
 use super::context::Context;
 use super::memory::{self, Health, Verdict};
 use super::refresh::access_token;
-use super::settings::Settings;
 use super::situation::Situation;
 use crate::api::Reason;
 use crate::causes::chain;
 use crate::grant::GrantView;
 use crate::lanes::Lane;
 use crate::oauth::identity;
+use crate::provider::connection::Connection;
 use crate::provider::endpoints::IdentityEndpoint;
-use crate::provider::registry::Usable;
 
 /// When the next check is due; `None` where there is nothing to check with or nothing to check.
 pub fn next_check(situation: &Situation<'_>, health: &Health, requested: bool) -> Option<Timestamp> {
-    let (settings, usable) = situation.served()?;
+    let (settings, connection) = situation.served()?;
     let grant = situation.grant.as_ref()?;
-    let checkable = usable.endpoints.identity.is_some() && !settings.suspend && grant.refused.is_none();
+    let checkable = connection.identity().is_some() && !settings.suspend && grant.refused.is_none();
     if !checkable || grant.intent.is_some() {
         return None;
     }
@@ -45,55 +44,60 @@ fn is_well(health: &Health) -> bool {
 }
 
 /// Makes a check and remembers what came of it.
-pub async fn check(context: &Context, situation: &Situation<'_>) {
-    let Some((settings, usable)) = situation.served() else { return };
-    let (Some(grant), Some(endpoint)) = (&situation.grant, &usable.endpoints.identity) else { return };
+///
+/// Gives the reason in which this one check ended; `None` where none was made.
+pub async fn check(context: &Context, situation: &Situation<'_>) -> Option<Reason> {
+    let (settings, connection) = situation.served()?;
+    let (grant, endpoint) = (situation.grant.as_ref()?, connection.identity()?);
     let token = match access_token(context, &situation.uid, grant).await {
         Ok(Some(token)) => token,
-        Ok(None) => return,
+        Ok(None) => return None,
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "no access token to check with");
-            return;
+            return None;
         }
     };
     let _pass = context.lanes.enter(Lane::Health, grant.summary.expires_at).await;
-    let host = endpoint.url.host_str().unwrap_or_default();
-    let admission = match context.gates.admit(&usable.provider.reference.uid, host) {
+    let host = endpoint.call.url.host_str().unwrap_or_default();
+    let admission = match context.gates.admit(&connection.provider().reference.uid, host) {
         Ok(admission) => admission,
         Err(busy) => {
             let until = Timestamp::now() + SignedDuration::try_from(busy.retry_in).unwrap_or_default();
             context.memories.update(&situation.uid, |memory| memory.health.not_before = Some(until));
-            return;
+            return None;
         }
     };
     let verdict = identity::verify(&context.outbound, endpoint, &token).await;
-    match &verdict {
-        identity::Verdict::Accepted(_) | identity::Verdict::Rejected { .. } => admission.succeeded(),
-        identity::Verdict::Limited { retry_after } => admission.limited(*retry_after),
-        identity::Verdict::Unavailable { .. } => admission.failed(),
-    }
-    let word = judge(&verdict, usable, endpoint);
+    verdict.tell(admission);
+    let word = judge(&verdict, connection, endpoint);
+    let reason = word.reason;
     let now = Timestamp::now();
     context.memories.update(&situation.uid, |memory| {
         // Failures in a row are those of one authorization.
         let another = memory.health.token.is_some_and(|(epoch, _)| epoch != grant.summary.epoch);
         let before = if another { Health::default() } else { memory.health.clone() };
-        memory.health = Health { token: Some(held(grant)), ..after(&before, settings, word, &verdict, now) };
+        // A key that has never worked was given by mistake; there is nothing to wait for.
+        let untried = grant.summary.api_key.is_some() && before.verdict.is_none();
+        let threshold = if untried { 1 } else { settings.failure_threshold };
+        memory.health = Health { token: Some(held(grant)), ..after(&before, threshold, word, &verdict, now) };
     });
+    Some(reason)
 }
 
-fn judge(verdict: &identity::Verdict, usable: &Usable, endpoint: &IdentityEndpoint) -> Verdict {
-    let app = &usable.provider.display_name;
-    let host = endpoint.url.host_str().unwrap_or_default();
+fn judge(verdict: &identity::Verdict, connection: &Connection, endpoint: &IdentityEndpoint) -> Verdict {
+    let app = &connection.provider().display_name;
+    let (what, remedy) = match connection {
+        Connection::OAuth(_) => ("access token", "connect again"),
+        Connection::ApiKey(_) => ("key", "give it another one"),
+    };
+    let host = endpoint.call.url.host_str().unwrap_or_default();
     let word = |healthy, reason, message| Verdict { healthy, reason, message };
     match verdict {
-        identity::Verdict::Accepted(_) => {
-            word(Some(true), Reason::Verified, format!("{app} accepts the access token."))
-        }
+        identity::Verdict::Accepted(_) => word(Some(true), Reason::Verified, format!("{app} accepts the {what}.")),
         identity::Verdict::Rejected { status } => word(
             Some(false),
             Reason::Rejected,
-            format!("{app} refuses the access token (HTTP {status} from {host}); if it stays so, connect again."),
+            format!("{app} refuses the {what} (HTTP {status} from {host}); if it stays so, {remedy}."),
         ),
         identity::Verdict::Limited { .. } => {
             word(None, Reason::RateLimited, format!("{app} asks for fewer requests; the check is made again later."))
@@ -108,15 +112,15 @@ fn judge(verdict: &identity::Verdict, usable: &Usable, endpoint: &IdentityEndpoi
     }
 }
 
-/// What is known after a check. A failure counts only when it has come `failureThreshold` times in a row.
-fn after(before: &Health, settings: &Settings, word: Verdict, verdict: &identity::Verdict, now: Timestamp) -> Health {
+/// What is known after a check. A failure counts only when it has come `threshold` times in a row.
+fn after(before: &Health, threshold: u32, word: Verdict, verdict: &identity::Verdict, now: Timestamp) -> Health {
     let failed = word.healthy == Some(false);
     let failures = match word.healthy {
         Some(true) => 0,
         Some(false) => before.failures + 1,
         None => before.failures,
     };
-    let counts = !failed || failures >= settings.failure_threshold;
+    let counts = !failed || failures >= threshold;
     let not_before = match verdict {
         identity::Verdict::Limited { retry_after } => retry_after
             .and_then(|pause| SignedDuration::try_from(pause).ok())
@@ -140,17 +144,6 @@ fn after(before: &Health, settings: &Settings, word: Verdict, verdict: &identity
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
-    fn settings() -> Settings {
-        Settings {
-            secret_name: None,
-            before: None,
-            check_interval: Duration::from_mins(10),
-            failure_threshold: 3,
-            suspend: false,
-        }
-    }
 
     fn step(before: &Health, healthy: bool) -> Health {
         let verdict = if healthy {
@@ -160,7 +153,7 @@ mod tests {
         };
         let reason = if healthy { Reason::Verified } else { Reason::Rejected };
         let word = Verdict { healthy: Some(healthy), reason, message: String::new() };
-        after(before, &settings(), word, &verdict, Timestamp::from_second(1_000).unwrap())
+        after(before, 3, word, &verdict, Timestamp::from_second(1_000).unwrap())
     }
 
     #[test]
