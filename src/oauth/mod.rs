@@ -12,3 +12,6 @@ pub mod identity;
 pub mod introspect;
 pub mod revoke;
 pub mod token;
+
+#[cfg(test)]
+mod tests;

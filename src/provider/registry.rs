@@ -183,6 +183,7 @@ impl LookupError {
             | Self::NoOAuth { .. }
             | Self::NoApiKey { .. } => Reason::InvalidSpec,
             Self::Discovery { .. } => Reason::DiscoveryFailed,
+            Self::Credentials(CredentialsError::PrivateKey { .. }) => Reason::ClientCredentialsInvalid,
             Self::Credentials(_) => Reason::ClientCredentialsMissing,
             Self::Cached(inner) => inner.reason(),
         }
