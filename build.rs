@@ -14,7 +14,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(&folder)? {
         let path = entry?.path();
-        files.extend(name(&path).map(|name| (name, path)));
+        if let Some(name) = name(&path) {
+            files.push((name, path.to_str().ok_or("the path is no UTF-8")?.to_owned()));
+        }
     }
     files.sort();
     let mut table = format!("[(&str, &str); {}] = [\n", files.len());

@@ -15,6 +15,7 @@ pub mod endpoints;
 pub mod expression;
 pub mod form;
 pub mod gate;
+pub mod lint;
 pub mod outbound;
 pub mod registry;
 pub mod resolved;

@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::lint::Lint;
+
 /// Options of `providers`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -18,7 +20,10 @@ pub struct Providers {
 
 /// What to do with descriptions of one's own.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Tell every mistake of a description, with its place in the file; exits with 1 where there is one.
+    Lint(Lint),
+}
 
 /// Forms of `providers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,6 +1,7 @@
 //! `providers`: the catalogue, and help for whoever writes a description.
 
 mod args;
+mod lint;
 mod list;
 
 use std::process::ExitCode;
@@ -8,6 +9,7 @@ use std::process::ExitCode;
 pub use args::{Output, Providers};
 
 use crate::text;
+use args::Command;
 
 /// What a command says, and whether all is well.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ impl Answer {
 /// Carries a command out.
 pub fn run(arguments: Providers) -> anyhow::Result<Answer> {
     match (arguments.command, arguments.name) {
+        (Some(Command::Lint(options)), _) => lint::run(&options),
         (None, None) => list::all(arguments.output).map(Answer::well),
         (None, Some(name)) => list::one(&name, arguments.output).map(Answer::well),
     }
