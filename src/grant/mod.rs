@@ -190,18 +190,9 @@ pub(crate) mod tests_support {
     /// A binding to a provider that revokes by RFC 7009.
     pub(crate) fn binding() -> Binding {
         Binding {
-            provider: summary(0, None).provider,
             client_id: "client".into(),
-            client: None,
-            token_url: "https://app.example/token".parse().unwrap(),
-            introspection_url: None,
-            identity_url: None,
-            client_authentication: crate::api::provider::ClientAuthentication::default(),
-            request_format: crate::api::provider::RequestFormat::default(),
-            revocation: None,
-            revocation_effect: crate::api::provider::RevocationEffect::default(),
-            reauthorization: Reauthorization::default(),
-            private_networks: vec![],
+            token_url: Some("https://app.example/token".parse().unwrap()),
+            ..Binding::of_api_key(summary(0, None).provider, None, vec![])
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::api::provider::{Parameter, ProviderSpec};
 use crate::provider::template::ParameterRule;
 
 /// Values that forms ask for: names, hosts, numbers, identifiers, addresses.
-const VALUES: [&str; 36] = [
+const VALUES: [&str; 37] = [
     "acme",
     "example.com",
     "1",
@@ -36,6 +36,7 @@ const VALUES: [&str; 36] = [
     "acme/web",
     "0f8fad5b-d9cd-469f-a165-70867728950e",
     "0123456789abcdef0123456789abcdef",
+    "AC0123456789abcdef0123456789abcdef",
     "production",
     "sandbox",
     "true",

@@ -14,6 +14,7 @@ use crate::causes::chain;
 use crate::grant::binding::ProviderRef;
 use crate::provider::catalogue::{self, CatalogueError, Kind};
 use crate::provider::discovery::ServerMetadata;
+use crate::provider::form::FormError;
 use crate::provider::expression::ExpressionError;
 use crate::provider::resolved::{Provider, ProviderError, Surroundings};
 use crate::provider::template::{RuleError, TemplateError};
@@ -92,7 +93,7 @@ fn place(error: &ProviderError, spec: &Value) -> Path {
     let at = Path::spec();
     match error {
         ProviderError::ProtocolParameter { field, name } => at.read(field, spec).child(name),
-        ProviderError::Parameter { name, .. } => at.child("parameters").child(name).child("pattern"),
+        ProviderError::Form(FormError::Pattern { name, .. }) => at.child("parameters").child(name).child("pattern"),
         ProviderError::Network { text } => {
             let networks = spec["allowedPrivateCIDRs"].as_array().into_iter().flatten();
             let index = networks.take_while(|network| *network != text.as_str()).count();
@@ -122,7 +123,7 @@ fn note(error: &ProviderError, path: &Path, spec: &Value) -> Note {
             Note::error(path.clone(), format!("{said}; {}", remedy(source))).within(within)
         }
         ProviderError::Expression { source, .. } => Note::error(path.clone(), said).within(in_expression(source, text)),
-        ProviderError::Parameter { source: RuleError::CompilePattern(reason), .. } => {
+        ProviderError::Form(FormError::Pattern { source: RuleError::CompilePattern(reason), .. }) => {
             // The regular expression's own message draws a picture; its last line says what is wrong.
             let reason = reason.to_string();
             let last = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
