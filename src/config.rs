@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use url::{Host, Url};
 
+use crate::command::providers::Providers;
+
 /// Connects projects to third-party apps and keeps their tokens alive.
 #[derive(Debug, Parser)]
 #[command(name = "integration-operator", version, about, long_about = None, max_term_width = 100)]
@@ -23,11 +25,8 @@ pub enum Command {
     Run(Box<Run>),
     /// Print the custom resource definitions as YAML.
     Crds,
-    /// List the built-in descriptions of apps, or print one.
-    Providers {
-        /// The one to print as YAML.
-        name: Option<String>,
-    },
+    /// List the built-in descriptions of apps, tell one in words, or check a description of your own.
+    Providers(Providers),
     /// Take the finalizers off every integration, so that an uninstall leaves nothing stuck.
     Cleanup(Cleanup),
 }

@@ -2,24 +2,31 @@
 
 #![forbid(unsafe_code)]
 
+use std::process::ExitCode;
+
 use anyhow::Context as _;
 use clap::Parser as _;
+use integration_operator::command::providers;
 use integration_operator::config::{Cli, Command, LogFormat};
-use integration_operator::provider::catalogue;
 use integration_operator::{api, app, cleanup, telemetry};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     // One implementation for the API server's connections and the providers' alike.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         anyhow::bail!("another implementation of cryptography is installed already");
     }
-    match cli.command {
+    let outcome: anyhow::Result<()> = match cli.command {
         Command::Crds => print(&crds()?),
-        Command::Providers { name: None } => {
-            print(&catalogue::names().fold(String::new(), |text, name| text + name + "\n"))
+        Command::Providers(arguments) => {
+            return match providers::run(arguments) {
+                Ok(answer) => print(&answer.text).map(|()| answer.exit_code()),
+                Err(error) => {
+                    eprintln!("error: {error:#}");
+                    Ok(ExitCode::FAILURE)
+                }
+            };
         }
-        Command::Providers { name: Some(name) } => print(&preset(&name)?),
         Command::Run(options) => {
             telemetry::init(&options.log, options.log_format).context("--log cannot be read")?;
             block_on(app::run(*options))?.map_err(Into::into)
@@ -28,7 +35,8 @@ fn main() -> anyhow::Result<()> {
             telemetry::init("info", LogFormat::Text)?;
             block_on(cleanup::cleanup(options))?.map_err(Into::into)
         }
-    }
+    };
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
@@ -38,12 +46,6 @@ fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
 fn crds() -> anyhow::Result<String> {
     let documents: Result<Vec<_>, _> = api::crds().iter().map(serde_yaml::to_string).collect();
     Ok(documents?.join("---\n"))
-}
-
-fn preset(name: &str) -> anyhow::Result<String> {
-    let spec = catalogue::preset(name)
-        .with_context(|| format!("there is no built-in description of {name}; run `providers` for a list"))?;
-    Ok(serde_yaml::to_string(&spec)?)
 }
 
 /// Writes to standard output; a reader that closed it early has seen what it wanted.

@@ -2,6 +2,9 @@
 //!
 //! `UPDATE=1 cargo test --test generated`
 
+#[path = "generated/reference.rs"]
+mod reference;
+
 use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
@@ -154,11 +157,12 @@ fn help(program: &str, arguments: &[&str]) -> Result<String, Box<dyn Error>> {
 fn commands_are_documented() -> Outcome {
     let mut text = String::from("# Commands\n\n<!-- Generated from `--help` by `make crds`; edit the source. -->\n");
     let operator = env!("CARGO_BIN_EXE_integration-operator");
-    for command in ["run", "cleanup", "crds", "providers"] {
-        write!(text, "\n## integration-operator {command}\n\n```text\n{}\n```\n", help(operator, &[command])?)?;
+    for command in ["run", "cleanup", "crds", "providers", "providers lint"] {
+        let words: Vec<&str> = command.split(' ').collect();
+        write!(text, "\n## integration-operator {command}\n\n```text\n{}\n```\n", help(operator, &words)?)?;
     }
     let plugin = env!("CARGO_BIN_EXE_kubectl-integration");
-    for command in ["connect", "status", "refresh", "check", "disconnect"] {
+    for command in ["connect", "status", "providers", "refresh", "check", "disconnect"] {
         write!(text, "\n## kubectl integration {command}\n\n```text\n{}\n```\n", help(plugin, &[command])?)?;
     }
     settle(&doc("cli.md"), &text)

@@ -162,7 +162,7 @@ fn assertion(client: &ClientCredentials, rules: ClientRules<'_>, now: Timestamp)
     let claims = json!({
         "iss": client.client_id,
         "sub": client.client_id,
-        "aud": rules.assertion.audience.as_deref().or(rules.token_url.map(Url::as_str)),
+        "aud": rules.assertion.audience.as_deref().unwrap_or(rules.token_url.map_or("", Url::as_str)),
         "jti": uuid::Uuid::new_v4(),
         "iat": now.as_second(),
         "exp": now.checked_add(ASSERTION_LIFETIME).ok()?.as_second(),

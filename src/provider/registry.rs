@@ -23,8 +23,8 @@ use super::endpoints::{Endpoints, RenderError};
 use super::outbound::Outbound;
 use super::resolved::{OAuthClient, Provider, ProviderError, Surroundings};
 use crate::api::{
-    ClusterIntegrationProvider, IntegrationProvider, ProjectIntegration, ProviderKind, ProviderSpec, READABLE_LABEL,
-    Reason,
+    ClusterIntegrationProvider, ConditionType, IntegrationProvider, ProjectIntegration, ProviderKind, ProviderSpec,
+    READABLE_LABEL, Reason,
 };
 use crate::grant::binding::ProviderRef;
 use crate::grant::{ClientCredentials, GrantView};
@@ -224,6 +224,17 @@ pub struct Parts {
     pub outbound: Outbound,
 }
 
+/// A cluster provider as a catalogue shows it.
+#[derive(Clone, Debug)]
+pub struct ListedProvider {
+    /// Its name.
+    pub name: String,
+    /// Whether it can be connected to, as its status has it.
+    pub ready: bool,
+    /// The description, with its preset underneath.
+    pub spec: ProviderSpec,
+}
+
 impl Registry {
     /// Puts a registry together.
     pub fn new(parts: Parts) -> Self {
@@ -369,20 +380,20 @@ impl Registry {
         cluster.chain(own.map(|object| entry(&*object, ProviderKind::IntegrationProvider))).collect()
     }
 
-    /// Every cluster provider's name, display name and description, for a catalogue that people choose from.
-    pub fn cluster_providers(&self) -> Vec<(String, ProviderSpec)> {
-        let mut providers: Vec<_> = self
-            .inner
-            .cluster
-            .state()
-            .iter()
-            .filter_map(|provider| provider.0.as_ref().ok())
+    /// Every cluster provider with its preset underneath, by name, for a catalogue that people choose from.
+    pub fn cluster_providers(&self) -> Vec<ListedProvider> {
+        let cluster = self.inner.cluster.state();
+        let readable = cluster.iter().filter_map(|provider| provider.0.as_ref().ok());
+        let mut providers: Vec<_> = readable
             .filter_map(|provider| {
                 let spec = with_preset(&provider.spec.description).ok()?;
-                Some((provider.metadata.name.clone()?, spec))
+                let conditions = provider.status.iter().flat_map(|status| &status.conditions);
+                let ready =
+                    conditions.filter(|one| one.type_ == ConditionType::Ready.as_str()).any(|one| one.status == "True");
+                Some(ListedProvider { name: provider.metadata.name.clone()?, ready, spec })
             })
             .collect();
-        providers.sort_by(|left, right| left.0.cmp(&right.0));
+        providers.sort_by(|left, right| left.name.cmp(&right.name));
         providers
     }
 

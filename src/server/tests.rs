@@ -243,7 +243,8 @@ async fn requests_are_counted_by_route() {
 async fn providers_are_listed() {
     let listed = outside().await.alice("GET", "/v1/providers").await.json();
     let expected = json!({
-        "name": "new-app", "display_name": "New App", "type": "oauth2", "scopes": ["read"], "parameters": {},
+        "name": "new-app", "display_name": "New App", "type": "oauth2", "ways": ["oauth2"], "scopes": ["read"], "parameters": {},
+        "ready": false,
     });
     assert_eq!(listed["providers"], json!([expected]));
 }

@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Connect(Box<Connect>),
     /// Tell in words how an integration is, or list several.
     Status(Status),
+    /// List the apps that can be connected to, or tell one in words: its form, its callback.
+    Providers(Providers),
     /// Refresh the access token now.
     Refresh(Act),
     /// Prove the credential at the provider now, and repair the published Secret.
@@ -118,6 +120,25 @@ pub(crate) struct Status {
     /// Go on and tell every change.
     #[arg(short, long)]
     pub(crate) watch: bool,
+}
+
+/// Options of `providers`.
+#[derive(Debug, Args)]
+pub(crate) struct Providers {
+    /// The provider to tell in words; all of the cluster and of the namespace are listed when absent.
+    pub(crate) name: Option<String>,
+    /// The form.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<ProvidersOutput>,
+}
+
+/// Forms of `providers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProvidersOutput {
+    /// The objects as JSON.
+    Json,
+    /// The objects as YAML.
+    Yaml,
 }
 
 /// Options of `refresh` and `check`.

@@ -13,6 +13,7 @@ mod cluster;
 mod connect;
 mod failure;
 mod paint;
+mod providers;
 mod request;
 mod status;
 mod words;
@@ -43,6 +44,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Connect(connect) => connect::run(&cluster, &connect).await,
         Command::Status(status) => status::run(&cluster, &status).await,
+        Command::Providers(providers) => providers::run(&cluster, &providers).await,
         Command::Refresh(act) => act::refresh(&cluster, &act).await,
         Command::Check(act) => act::check(&cluster, &act).await,
         Command::Disconnect(disconnect) => act::disconnect(&cluster, &disconnect).await,

@@ -1,61 +1,179 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
+use url::Url;
 
 use super::*;
 use crate::{
+    api::ProviderKind,
     api::provider::{Method, OAuth2, Pkce, RefreshProfile, Revocation, Rotation},
+    grant::binding::ProviderRef,
     provider::{
+        discovery::ServerMetadata,
+        endpoints::Endpoints,
         expression::{Expression, Variables, without_tokens},
+        resolved::{Provider, Surroundings},
         template::UrlTemplate,
     },
 };
 
-fn expressions(spec: &ProviderSpec) -> Vec<String> {
-    let identity = spec.identity.as_ref().and_then(|identity| identity.success.clone());
-    let grant = spec.oauth2.as_ref().and_then(|oauth2| oauth2.grant_identity.clone());
-    spec.metadata.values().chain(spec.secret_metadata.values()).cloned().chain(identity).chain(grant).collect()
+/// Every string in a value that stands under one of these keys, with its place.
+fn strings(value: &Value, wanted: &impl Fn(&str) -> bool, path: &str, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let path = format!("{path}.{key}");
+                match value {
+                    Value::String(text) if wanted(&path) => found.push((path, text.clone())),
+                    _ => strings(value, wanted, &path, found),
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                strings(item, wanted, &format!("{path}[{index}]"), found);
+            }
+        }
+        _ => {}
+    }
 }
 
-fn urls(spec: &ProviderSpec) -> Vec<String> {
-    let oauth2 = spec.oauth2.clone().unwrap_or_default();
-    [
-        oauth2.authorization_url,
-        oauth2.token_url,
-        oauth2.revocation_url,
-        oauth2.revocation.and_then(|revocation| revocation.url),
-    ]
-    .into_iter()
-    .flatten()
-    .chain(spec.identity.clone().and_then(|identity| identity.call.url))
-    .collect()
+/// The CEL sources of a description.
+fn expressions(spec: &Value) -> Vec<(String, String)> {
+    let is_expression = |path: &str| {
+        let field = path.rsplit('.').next().unwrap_or(path);
+        ["success", "grantIdentity", "baseURLFrom", "from", "permanentWhen", "transientWhen", "configurationWhen"]
+            .contains(&field)
+            || path.starts_with(".metadata.")
+            || path.starts_with(".secretMetadata.")
+    };
+    let mut found = Vec::new();
+    strings(spec, &is_expression, "", &mut found);
+    found
+}
+
+/// The addresses of a description.
+fn urls(spec: &Value) -> Vec<(String, String)> {
+    let is_url = |path: &str| {
+        let field = path.rsplit('.').next().unwrap_or(path);
+        (field.ends_with("URL") || field == "url" || field == "issuer")
+            && !path.starts_with(".metadata.")
+            && !path.starts_with(".secretMetadata.")
+    };
+    let mut found = Vec::new();
+    strings(spec, &is_url, "", &mut found);
+    found
+}
+
+fn written(document: &str) -> Value {
+    serde_yaml::from_str(document).unwrap_or_default()
 }
 
 #[test]
 fn every_document_is_read_and_nothing_in_it_is_lost() {
-    for (name, document) in DOCUMENTS {
-        let spec = preset(name).unwrap_or_default();
-        let written: Option<Value> = serde_yaml::from_str(document).ok();
-        assert!(written.is_some(), "{name}");
+    for (name, document) in &DOCUMENTS {
+        let manifest = serde_yaml::from_str::<ClusterIntegrationProvider>(document);
+        assert!(manifest.is_ok(), "{name}: {:?}", manifest.err());
         // What is written and what is understood are the same, so no field is misspelt.
-        assert_eq!(serde_json::to_value(&spec).ok(), written, "{name}");
-        assert!(document.contains("# Facts: https://"), "{name}");
+        assert_eq!(
+            manifest.ok().and_then(|manifest| serde_json::to_value(manifest).ok()),
+            Some(written(document)),
+            "{name}"
+        );
+        assert!(
+            document.starts_with('#') && document.contains("# Facts: https://"),
+            "{name} does not say where its facts are from"
+        );
     }
-    assert_eq!(names().collect::<Vec<_>>(), ["discord", "github", "slack"]);
+}
+
+#[test]
+fn every_entry_says_what_it_is() {
+    for (name, document) in &DOCUMENTS {
+        let manifest = written(document);
+        assert_eq!(manifest["metadata"]["name"], *name, "the name is not that of the file");
+        let label = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        assert!(label && name.len() <= 63 && !name.starts_with('-') && !name.ends_with('-'), "{name} is no DNS label");
+        assert!(!["lint", "test", "diff", "help"].contains(name), "{name} is a subcommand of `providers`");
+        let Some(entry) = entry(name) else {
+            panic!("{name}: {GRADE_ANNOTATION} must be verified or community, and {SOURCE_ANNOTATION} an address")
+        };
+        assert!(entry.source.starts_with("https://"), "{name}: {SOURCE_ANNOTATION} is {}", entry.source);
+        assert!(entry.spec.display_name.is_some(), "{name} has no displayName");
+        assert_ne!(Kind::of(&entry.spec), Kind::Neither, "{name} has neither oauth2 nor apiKey");
+        assert_eq!((&entry.spec.preset, &entry.spec.client_credentials_ref), (&None, &None), "{name}");
+    }
+    assert_eq!(entries().count(), DOCUMENTS.len());
     assert_eq!(preset("nosuch"), None);
 }
 
 #[test]
 fn every_expression_compiles_and_every_url_is_https() {
-    for name in names() {
-        let spec = preset(name).unwrap_or_default();
-        for source in expressions(&spec) {
-            assert!(Expression::compile(&source).is_ok(), "{name}: {source}");
+    for (name, document) in &DOCUMENTS {
+        let spec = &written(document)["spec"];
+        for (path, source) in expressions(spec) {
+            let compiled = Expression::compile(&source);
+            assert!(
+                compiled.is_ok(),
+                "{name}: {path}: {source}: {}",
+                compiled.err().map(|e| e.to_string()).unwrap_or_default()
+            );
         }
-        for url in urls(&spec) {
-            assert!(url.starts_with("https://") && UrlTemplate::parse(&url).is_ok(), "{name}: {url}");
+        for (path, url) in urls(spec) {
+            assert!(url.starts_with("https://"), "{name}: {path}: {url}");
+            assert!(UrlTemplate::parse(&url).is_ok(), "{name}: {path}: {url}: {:?}", UrlTemplate::parse(&url).err());
         }
     }
+}
+
+/// A description as a provider, as the operator would have it.
+fn provider(name: &str, spec: &ProviderSpec) -> Provider {
+    let public_url = Url::parse("https://connect.example.com").unwrap();
+    let kind = ProviderKind::ClusterIntegrationProvider;
+    let reference = ProviderRef { kind, namespace: None, name: name.to_owned(), uid: String::new() };
+    // Discovery would have filled what an issuer's metadata says.
+    let issuer = spec.oauth2.as_ref().and_then(|client| client.issuer.as_deref());
+    let discovered = issuer.and_then(|issuer| {
+        let metadata = json!({"issuer": issuer, "authorization_endpoint": issuer, "token_endpoint": issuer});
+        serde_json::from_value::<ServerMetadata>(metadata).ok()
+    });
+    let around = Surroundings { reference, discovered: discovered.as_ref(), public_url: &public_url, tenant: None };
+    match Provider::resolve(spec, &around) {
+        Ok(provider) => provider,
+        Err(error) => panic!("{name}: {error}"),
+    }
+}
+
+#[test]
+fn every_entry_can_be_used() {
+    for Entry { name, spec, .. } in entries() {
+        let provider = provider(&name, &spec);
+        let values = samples::values(&name, &spec);
+        let Some(client) = &provider.oauth else { continue };
+        let endpoints = Endpoints::render(&provider, client, "4711", &values);
+        assert!(endpoints.is_ok(), "{name}: {:?}: {values:?}", endpoints.err());
+        let Some(text) = spec.oauth2.as_ref().and_then(|client| client.authorization_url.as_deref()) else { continue };
+        let described =
+            values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value));
+        let host = |url: &Url| url.host_str().map(str::to_owned);
+        assert_eq!(
+            endpoints.ok().as_ref().and_then(|found| host(&found.authorization)),
+            Url::parse(&described).ok().as_ref().and_then(host),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_catalogue_is_as_large_as_it_says() {
+    let count = |wanted: &dyn Fn(&Entry) -> bool| entries().filter(|entry| wanted(entry)).count();
+    let kind = |kind: Kind| count(&|entry| Kind::of(&entry.spec) == kind);
+    let grade = |grade: Grade| count(&|entry| entry.grade == grade);
+    let found =
+        [kind(Kind::OAuth2), kind(Kind::ApiKey), kind(Kind::Both), grade(Grade::Verified), grade(Grade::Community)];
+    let least = [3, 0, 0, 3, 0];
+    let enough = found.iter().zip(least).all(|(found, least)| *found >= least);
+    assert!(enough, "[oauth2, api-key, both, verified, community]: {found:?}, and should be {least:?} at least");
 }
 
 fn evaluate(source: &str, response: &Value, identity: &Value) -> Option<Value> {
@@ -193,5 +311,8 @@ fn without_a_preset_nothing_changes_and_an_unknown_one_is_an_error() {
     assert_eq!(with_preset(&spec).ok(), Some(spec));
     let unknown = ProviderSpec { preset: Some("slac".to_owned()), ..ProviderSpec::default() };
     let message = with_preset(&unknown).err().map(|error| error.to_string());
-    assert_eq!(message.as_deref(), Some("there is no preset `slac`; there are discord, github, slack"));
+    assert_eq!(
+        message.as_deref(),
+        Some("there is no preset `slac` (`integration-operator providers` lists all); did you mean slack?")
+    );
 }

@@ -1,0 +1,37 @@
+//! The command line of `providers`.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::lint::Lint;
+
+/// Options of `providers`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Providers {
+    /// What to do with descriptions of your own.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The one to describe; all are listed when absent.
+    pub name: Option<String>,
+    /// The form: yaml is what can be applied, comments and all.
+    #[arg(short, long, value_enum)]
+    pub output: Option<Output>,
+}
+
+/// What to do with descriptions of one's own.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tell every mistake of a description, with its place in the file; exits with 1 where there is one.
+    Lint(Lint),
+}
+
+/// Forms of `providers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Manifests as JSON.
+    Json,
+    /// Manifests as YAML.
+    Yaml,
+    /// Names alone.
+    Name,
+}
