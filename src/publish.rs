@@ -148,7 +148,7 @@ fn secret(integration: &ProjectIntegration, grant: &Grant, name: &str, uid: Opti
 }
 
 /// `access_token`, `token_type`, `expires_at`, and the metadata under its own names. Never the refresh token.
-fn data(grant: &Grant) -> BTreeMap<String, ByteString> {
+pub fn data(grant: &Grant) -> BTreeMap<String, ByteString> {
     let tokens = &grant.tokens;
     let mut data = BTreeMap::new();
     for (name, value) in &grant.metadata {
