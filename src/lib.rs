@@ -32,6 +32,7 @@ pub mod nearest;
 pub mod oauth;
 pub mod provider;
 pub mod publish;
+pub mod recording;
 pub mod sensitive;
 pub mod server;
 pub mod telemetry;

@@ -148,7 +148,7 @@ fn secret(integration: &ProjectIntegration, grant: &Grant, name: &str, uid: Opti
 
 /// `access_token`, `token_type`, `expires_at`, the same for each further set as `<set>_access_token` and so on, and the
 /// metadata under its own names. Never a refresh token, and nothing of a set that has ended.
-fn data(grant: &Grant) -> BTreeMap<String, ByteString> {
+pub fn data(grant: &Grant) -> BTreeMap<String, ByteString> {
     let mut data = BTreeMap::new();
     for (name, value) in &grant.metadata {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

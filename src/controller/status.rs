@@ -105,17 +105,7 @@ fn describe(
         status.metadata.clone_from(&standing.metadata);
         status.installation.clone_from(&standing.installation);
     }
-<<<<<<< HEAD
     status.token = Some(token::token_status(facts, grant, standing.token.as_ref()));
-=======
-    status.token = Some(TokenStatus {
-        type_: grant.summary.api_key.map(|_| crate::flow::api_key::TOKEN_TYPE.to_owned()),
-        secret_name: grant.published.as_ref().map(|published| published.name.clone()),
-        expires_at: grant.summary.expires_at.map(seconds),
-        last_refreshed_at: grant.summary.obtained_at.to_string(),
-        next_refresh_at: facts.next_refresh.map(seconds),
-    });
->>>>>>> keys
     let health = &facts.memory.health;
     let turned = condition_of(standing, ConditionType::Healthy) != condition_of(status, ConditionType::Healthy);
     status.health = if turned && (health.failures > 0 || health.last_failed_at.is_some()) {

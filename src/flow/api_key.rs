@@ -81,11 +81,11 @@ pub async fn keep(flow: &Flow, proved: &Proved<'_>) -> Result<Held, KeepError> {
         tries += 1;
         let written = match flow.grants.get(&name).await? {
             None => {
-                let grant = grant(proved, owner.clone(), 1);
+                let grant = key_grant(proved, owner.clone(), 1);
                 flow.grants.create(&grant, &Handled::default()).await.map(|view| Held { grant, view })
             }
             Some(held) => {
-                let grant = grant(proved, owner.clone(), held.view.summary.epoch + 1);
+                let grant = key_grant(proved, owner.clone(), held.view.summary.epoch + 1);
                 let same_life = held.grant.integration == owner;
                 let handled = if same_life { held.view.handled.clone() } else { Handled::default() };
                 // Tokens of an authorization before this key are given back where that harms nothing else.
@@ -124,7 +124,8 @@ fn owner(integration: &ProjectIntegration) -> Owner {
     }
 }
 
-fn grant(proved: &Proved<'_>, owner: Owner, epoch: u64) -> Grant {
+/// The grant that a proved key becomes.
+pub fn key_grant(proved: &Proved<'_>, owner: Owner, epoch: u64) -> Grant {
     let provider = &proved.keyed.provider;
     let spec = &proved.integration.spec;
     let about = json!({

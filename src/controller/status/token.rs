@@ -26,6 +26,7 @@ pub(super) fn token_status(facts: &Facts<'_>, grant: &GrantView, standing: Optio
         (name.clone(), told)
     });
     TokenStatus {
+        type_: grant.summary.api_key.map(|_| crate::flow::api_key::TOKEN_TYPE.to_owned()),
         secret_name: grant.published.as_ref().map(|published| published.name.clone()),
         expires_at: grant.summary.expires_at.map(seconds),
         last_refreshed_at: grant.summary.obtained_at.to_string(),

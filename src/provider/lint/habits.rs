@@ -9,11 +9,9 @@ use super::Note;
 use super::meaning::{is_entry, position_of};
 use super::path::{Path, Step};
 use crate::api::ProviderKind;
-use crate::api::provider::Parameter;
 use crate::nearest::did_you_mean;
 use crate::provider::expression::without_tokens;
 use crate::provider::resolved::CLIENT_ID;
-use crate::provider::template::ParameterRule;
 
 /// What a text of a description is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,43 +188,26 @@ fn is_secret(key: &str) -> bool {
     without_tokens(&json!({ key: true })).as_object().is_some_and(serde_json::Map::is_empty)
 }
 
-/// Questions of the form that nothing needs, or whose answers would not do.
+/// Questions of the form whose answers nothing needs.
 fn parameters(texts: &[(Path, Use, String)], spec: &Value) -> Vec<Note> {
     let mut used: BTreeSet<String> = BTreeSet::new();
-    let mut needed: BTreeSet<String> = BTreeSet::new();
     for (_, use_, text) in texts {
         if *use_ == Use::Expression {
             let asked = chains(text).into_iter().filter(|chain| chain.names[0] == "parameters");
             used.extend(asked.filter_map(|chain| chain.names.into_iter().nth(1)));
         } else {
-            let query = text.find('?').unwrap_or(text.len());
-            for (name, position) in placeholders(text) {
-                used.insert(name.to_owned());
-                if *use_ == Use::Url && position < query {
-                    needed.insert(name.to_owned());
-                }
-            }
+            used.extend(placeholders(text).into_iter().map(|(name, _)| name.to_owned()));
         }
     }
     let lookups = spec["lookups"].as_array().into_iter().flatten();
     used.extend(lookups.filter_map(|lookup| lookup["choose"]["parameter"].as_str().map(str::to_owned)));
     let at = Path::spec().child("parameters");
     let mut notes = Vec::new();
-    for (name, value) in spec["parameters"].as_object().into_iter().flatten() {
+    for name in names(&spec["parameters"]) {
         let path = at.child(name);
         if !used.contains(name) {
             let message = format!("is asked for and never used; use it as {{{name}}}, or leave it out");
             notes.push(Note::warning(path.clone(), message).at_key());
-        }
-        let Ok(parameter) = serde_json::from_value::<Parameter>(value.clone()) else { continue };
-        if let (Some(default), Ok(rule)) = (&parameter.default, ParameterRule::new(parameter.pattern.as_deref()))
-            && let Err(error) = rule.check(default)
-        {
-            notes.push(Note::error(path.child("default"), format!("{default} would be refused: {error}")));
-        }
-        if parameter.optional && parameter.default.is_none() && needed.contains(name) {
-            let message = "a URL needs it in its host or path, so it cannot be left out; give it a default";
-            notes.push(Note::error(path.child("optional"), message).at_key());
         }
     }
     notes

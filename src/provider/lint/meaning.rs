@@ -14,8 +14,8 @@ use crate::causes::chain;
 use crate::grant::binding::ProviderRef;
 use crate::provider::catalogue::{self, CatalogueError, Kind};
 use crate::provider::discovery::ServerMetadata;
-use crate::provider::form::FormError;
 use crate::provider::expression::ExpressionError;
+use crate::provider::form::FormError;
 use crate::provider::resolved::{Provider, ProviderError, Surroundings};
 use crate::provider::template::{RuleError, TemplateError};
 
@@ -47,6 +47,9 @@ pub(super) fn check(kind: ProviderKind, document: &Value) -> (Vec<Note>, Value) 
         notes.push(Note::error(at.clone(), message).at_key());
     }
     let mut tried = merged.clone();
+    if Kind::of(&effective) == Kind::Neither {
+        tried["apiKey"] = json!({});
+    }
     for (path, note) in habits::undeclared(&merged) {
         path.put(&mut tried, json!({}));
         notes.push(note);
@@ -94,6 +97,8 @@ fn place(error: &ProviderError, spec: &Value) -> Path {
     match error {
         ProviderError::ProtocolParameter { field, name } => at.read(field, spec).child(name),
         ProviderError::Form(FormError::Pattern { name, .. }) => at.child("parameters").child(name).child("pattern"),
+        ProviderError::OptionalParameter { name, .. } => at.child("parameters").child(name).child("optional"),
+        ProviderError::NoCredential => at,
         ProviderError::Network { text } => {
             let networks = spec["allowedPrivateCIDRs"].as_array().into_iter().flatten();
             let index = networks.take_while(|network| *network != text.as_str()).count();
@@ -123,7 +128,8 @@ fn note(error: &ProviderError, path: &Path, spec: &Value) -> Note {
             Note::error(path.clone(), format!("{said}; {}", remedy(source))).within(within)
         }
         ProviderError::Expression { source, .. } => Note::error(path.clone(), said).within(in_expression(source, text)),
-        ProviderError::Form(FormError::Pattern { source: RuleError::CompilePattern(reason), .. }) => {
+        ProviderError::Form(FormError::Pattern { source: RuleError::CompilePattern(reason), .. })
+        | ProviderError::KeyPattern(RuleError::CompilePattern(reason)) => {
             // The regular expression's own message draws a picture; its last line says what is wrong.
             let reason = reason.to_string();
             let last = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
@@ -134,6 +140,13 @@ fn note(error: &ProviderError, path: &Path, spec: &Value) -> Note {
         }
         ProviderError::Network { text } => {
             Note::error(path.clone(), format!("{text} is no network; write one such as 10.1.0.0/16"))
+        }
+        ProviderError::Form(FormError::Default { source, .. }) => {
+            Note::error(path.clone(), format!("{text} would be refused: {source}"))
+        }
+        ProviderError::OptionalParameter { field, .. } => {
+            let message = format!("{field} needs it in its host or path, so it cannot be left out; give it a default");
+            Note::error(path.clone(), message).at_key()
         }
         ProviderError::ClusterOnly { .. } => {
             Note::error(path.clone(), "is for ClusterIntegrationProvider only; leave it out").at_key()

@@ -61,13 +61,16 @@ impl Path {
             let begins = |key: &&String| {
                 rest.strip_prefix(key.as_str()).is_some_and(|after| after.is_empty() || after.starts_with('.'))
             };
-            let key = known
-                .filter(begins)
-                .max_by_key(|key| key.len())
-                .map_or_else(|| rest.split('.').next().unwrap_or(rest).to_owned(), Clone::clone);
-            path = path.child(&key);
+            let key = known.filter(begins).max_by_key(|key| key.len()).cloned();
+            let key = key.unwrap_or_else(|| rest.split('.').next().unwrap_or(rest).to_owned());
             rest = rest[key.len()..].trim_start_matches('.');
-            here = here.and_then(|value| value.get(&key));
+            // An element of a list is spoken of by its name.
+            let items = here.and_then(Value::as_array);
+            let index = items.and_then(|items| items.iter().position(|item| item["name"] == key.as_str()));
+            (path, here) = match index {
+                Some(index) => (path.item(index), here.and_then(|value| value.get(index))),
+                None => (path.child(&key), here.and_then(|value| value.get(&key))),
+            };
         }
         path
     }
@@ -148,10 +151,11 @@ mod tests {
 
     #[test]
     fn ways_are_read_and_written() {
-        let spec = json!({"metadata": {"a.b": "x"}, "oauth2": {"scopes": ["a"]}});
+        let spec = json!({"metadata": {"a.b": "x"}, "oauth2": {"scopes": ["a"]}, "lookups": [{"name": "sites"}]});
         let spec_path = Path::spec();
         assert_eq!(spec_path.read("metadata.a.b", &spec).to_string(), "spec.metadata[\"a.b\"]");
         assert_eq!(spec_path.read("oauth2.tokenURL", &spec).to_string(), "spec.oauth2.tokenURL");
+        assert_eq!(spec_path.read("lookups.sites.url", &spec).to_string(), "spec.lookups[0].url");
         assert_eq!(spec_path.child("scopes").item(1).to_string(), "spec.scopes[1]");
     }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::provider::catalogue;
+use crate::provider::expression::Expression;
 
 /// What is said of a file, a line each.
 fn said(text: &str) -> Vec<String> {
@@ -164,12 +165,13 @@ parameters:
 fn expressions_are_wrong_at_their_place() {
     let text = client("")
         + "  metadata:\n    a: response.team.\n    b: |\n      response.x ==\n        oops.y\n    c: 'user.id'\n    d: response.access_token\n    e: identity.id\n";
+    let unknown = |name: &str| Expression::compile(name).map(|_| ()).unwrap_err().to_string();
     assert_said(
         &text,
         &[
             "13:22: spec.metadata.a: the expression is wrong at line 1, column 15: Syntax error: no viable alternative at input '.'",
-            "16:9: spec.metadata.b: the expression speaks of `oops`; there are response, identity, integration and parameters",
-            "17:9: spec.metadata.c: the expression speaks of `user`; there are response, identity, integration and parameters",
+            &format!("16:9: spec.metadata.b: {}", unknown("oops")),
+            &format!("17:9: spec.metadata.c: {}", unknown("user")),
             "18:8: spec.metadata.d: asks for access_token, which is always empty: expressions never see tokens; leave it out",
             "19:8: warning: spec.metadata.e: is always empty: there is no identity call; write identity.url",
         ],
@@ -179,7 +181,7 @@ fn expressions_are_wrong_at_their_place() {
 #[test]
 fn the_form() {
     let text = client("authorizationParams:\n  team: '{taem}'\n  state: x\n")
-        + "  parameters:\n    team: {}\n    site: {pattern: '('}\n    region: {default: mars, pattern: eu|us}\n    where: {optional: true}\n  api: {baseURL: 'https://{where}.acme.test/'}\n  metadata: {x: parameters.regoin}\n";
+        + "  parameters:\n    team: {}\n    site: {pattern: '('}\n    region: {default: mars, pattern: eu|us}\n    where: {optional: true}\n  identity: {url: 'https://{where}.acme.test/'}\n  metadata: {x: parameters.regoin}\n";
     assert_said(
         &text,
         &[
@@ -190,7 +192,7 @@ fn the_form() {
             "17:21: spec.parameters.site.pattern: is no regular expression: unclosed group",
             "18:5: warning: spec.parameters.region: is asked for and never used; use it as {region}, or leave it out",
             "18:23: spec.parameters.region.default: mars would be refused: the value does not match eu|us",
-            "19:13: spec.parameters.where.optional: a URL needs it in its host or path, so it cannot be left out; give it a default",
+            "19:13: spec.parameters.where.optional: identity.url needs it in its host or path, so it cannot be left out; give it a default",
             "21:17: spec.metadata.x: asks for the value regoin, and spec.parameters has no regoin; add it there; did you mean region?",
         ],
     );

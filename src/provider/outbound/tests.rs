@@ -225,7 +225,7 @@ async fn a_name_that_leads_inside_is_refused_when_connecting() -> Outcome {
     let insecure = ["emulator.example".to_owned()];
     let policy = Arc::new(Policy::new(&insecure, Vec::new(), std::collections::HashSet::new()));
     let clients = Arc::new(Clients::new(Arc::clone(&policy), None, Arc::new(Loopback))?);
-    let outbound = Outbound { policy, clients };
+    let outbound = Outbound { policy, way: Way::Network(clients) };
     let port = server.url.port().unwrap_or_default();
 
     let outcome = outbound.send(get(Url::parse(&format!("https://slack.com:{port}/"))?)).await;
