@@ -34,4 +34,5 @@ mod origins;
 mod plugin;
 mod process;
 mod refresh;
+mod sets;
 mod tenants;
