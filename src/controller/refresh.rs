@@ -237,6 +237,9 @@ impl Run<'_> {
         loop {
             let tokens = received::tokens(answer, &self.usable.client, now);
             let mut grant = base.grant.renewed(self.set(), self.attempt, tokens, answer.scopes.clone());
+            if self.set().is_none() {
+                grant.take_along(received::sets(answer, &self.usable.client, now));
+            }
             // Secrets change while a grant lives; a revocation needs those of today.
             if let Some(client) = &mut grant.binding.client {
                 client.clone_from(&self.usable.credentials);

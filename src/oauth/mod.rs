@@ -12,3 +12,6 @@ pub mod introspect;
 pub mod received;
 pub mod revoke;
 pub mod token;
+
+#[cfg(test)]
+mod tests;

@@ -121,3 +121,70 @@ pub(super) fn needed(client: Option<&OAuthClient>) -> Option<&'static str> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn secret(data: &serde_json::Value) -> Secret {
+        let data: std::collections::BTreeMap<String, String> = serde_json::from_value(data.clone()).unwrap();
+        let data = data.into_iter().map(|(key, value)| (key, k8s_openapi::ByteString(value.into_bytes()))).collect();
+        Secret { data: Some(data), ..Secret::default() }
+    }
+
+    #[test]
+    fn two_secrets_and_a_key_are_read() {
+        let data = json!({
+            "client_id": " id\n", "client_secret": "one", "client_secret_next": "two", "private_key": "pem", "key_id": "k",
+        });
+        let read = super::read(&secret(&data)).unwrap();
+        let text = |value: &Option<Sensitive>| value.as_ref().map(|value| value.expose().to_owned());
+        assert_eq!(read.client_id, "id");
+        assert_eq!(text(&read.client_secret).as_deref(), Some("one"));
+        assert_eq!(text(&read.client_secret_next).as_deref(), Some("two"));
+        assert_eq!((text(&read.private_key).as_deref(), read.key_id.as_deref()), (Some("pem"), Some("k")));
+        let twice =
+            super::read(&secret(&json!({ "client_id": "id", "client_secret": "a", "client_secret_next": "a" })));
+        assert_eq!(twice.unwrap().client_secret_next, None);
+        assert_eq!(super::read(&secret(&json!({ "client_secret": "a" }))), None);
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        let assertion = json!({ "clientAuthentication": "PrivateKeyJwt", "assertion": { "algorithm": "ES256" } });
+        let key = include_str!("../../tests/keys/ec.pem");
+        let other = include_str!("../../tests/keys/rsa.pem");
+        for (oauth2, data, expected) in [
+            (json!({}), json!({ "client_id": "id", "client_secret": "a" }), Ok(())),
+            (json!({}), json!({ "client_id": "id" }), Err("Secret ns/app has no usable key client_secret")),
+            (json!({}), json!({ "client_secret": "a" }), Err("Secret ns/app has no usable key client_id")),
+            (
+                json!({}),
+                json!({ "client_id": "id", "client_secret_next": "a" }),
+                Err("Secret ns/app has no usable key client_secret"),
+            ),
+            (json!({ "clientAuthentication": "None" }), json!({ "client_id": "id" }), Ok(())),
+            (assertion.clone(), json!({ "client_id": "id", "private_key": key }), Ok(())),
+            (
+                assertion.clone(),
+                json!({ "client_id": "id", "client_secret": "a" }),
+                Err("Secret ns/app has no usable key private_key"),
+            ),
+            (
+                assertion,
+                json!({ "client_id": "id", "private_key": other }),
+                Err("private_key of Secret ns/app cannot be used: it is no key for ES256: "),
+            ),
+        ] {
+            let client = crate::provider::resolved::tests::client(&oauth2);
+            let found = of_client(&secret(&data), "ns", "app", Some(&client)).map(|_| ());
+            match (&found, expected) {
+                (Ok(()), Ok(())) => {}
+                (Err(error), Err(expected)) => assert!(error.to_string().starts_with(expected), "{error}"),
+                _ => panic!("{oauth2} {data}: {found:?}"),
+            }
+        }
+    }
+}

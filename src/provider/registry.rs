@@ -175,6 +175,7 @@ impl LookupError {
             | Self::Undecodable { .. }
             | Self::NoOAuth { .. } => Reason::InvalidSpec,
             Self::Discovery { .. } => Reason::DiscoveryFailed,
+            Self::Credentials(CredentialsError::PrivateKey { .. }) => Reason::ClientCredentialsInvalid,
             Self::Credentials(_) => Reason::ClientCredentialsMissing,
             Self::Cached(inner) => inner.reason(),
         }

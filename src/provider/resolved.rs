@@ -174,14 +174,6 @@ pub enum ProviderError {
         /// What stands there.
         text: String,
     },
-    /// A value of the description language that this version cannot carry out.
-    #[error("{field}: {value} is not supported by this version")]
-    Unsupported {
-        /// The field.
-        field: &'static str,
-        /// What stands there.
-        value: &'static str,
-    },
     /// A set of further tokens is described wrongly.
     #[error("oauth2.tokenSets.{name}{source}")]
     TokenSet {
@@ -292,3 +284,6 @@ fn duration(field: &'static str, text: Option<&str>) -> Result<Option<SignedDura
     text.map(|text| parse_duration(text).ok_or_else(|| ProviderError::Duration { field, text: text.to_owned() }))
         .transpose()
 }
+
+#[cfg(test)]
+pub(in crate::provider) mod tests;
