@@ -4,13 +4,14 @@
 //! the uid of the Secret stands in the grant and in every apply: the API server answers 409 when the Secret is gone and
 //! 422 when another one has taken its place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Resource as _, ResourceExt as _};
+use serde_json::{Value, json};
 
 use crate::api::{MANAGER, ProjectIntegration};
 use crate::grant::{Grant, Published};
@@ -52,8 +53,8 @@ pub async fn publish(
     for _ in 0..3 {
         if let Some(published) = standing.take() {
             let secret = secret(integration, grant, name, Some(published.uid.clone()));
-            match api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&secret)).await {
-                Ok(_) => return Ok(published),
+            match apply(&api, name, &secret).await {
+                Ok(()) => return Ok(published),
                 // Gone: the uid in the patch keeps the API server from creating another.
                 Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {}
                 Err(kube::Error::Api(status)) if status.code == 422 => {
@@ -78,6 +79,34 @@ pub async fn publish(
         }
     }
     Err(PublishError::Conflict { name: name.to_owned() })
+}
+
+/// Applies onto the object whose uid stands in `secret`, and takes away what we once wrote and do not want any more.
+///
+/// What was created by POST belongs to that write as well, so that an apply alone does not remove it.
+async fn apply(api: &Api<Secret>, name: &str, secret: &Secret) -> Result<(), kube::Error> {
+    let written = api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(secret)).await?;
+    let wanted = secret.data.iter().flatten().map(|(key, _)| key).collect::<BTreeSet<_>>();
+    let left: BTreeMap<_, _> = written
+        .data
+        .iter()
+        .flat_map(BTreeMap::keys)
+        .filter(|key| !wanted.contains(key) && is_ours(&written.metadata, key))
+        .map(|key| (key, Value::Null))
+        .collect();
+    if !left.is_empty() {
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let patch = json!({ "metadata": { "uid": secret.metadata.uid }, "data": left });
+        api.patch(name, &parameters, &Patch::Merge(&patch)).await?;
+    }
+    Ok(())
+}
+
+/// Whether we wrote this key of a Secret's data.
+fn is_ours(metadata: &ObjectMeta, key: &str) -> bool {
+    let ours = metadata.managed_fields.iter().flatten().filter(|entry| entry.manager.as_deref() == Some(MANAGER));
+    let key = format!("f:{key}");
+    ours.filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:data")).any(|fields| fields.get(&key).is_some())
 }
 
 /// Deletes a published Secret, if it is still the one that we wrote.

@@ -14,3 +14,5 @@ mod faults;
 mod refresh;
 #[path = "sandbox_provider/tokens.rs"]
 mod tokens;
+#[path = "sandbox_provider/users.rs"]
+mod users;

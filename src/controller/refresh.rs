@@ -109,7 +109,10 @@ fn log(job: &Job, outcome: &Result<Outcome, StoreError>) {
                 None => held.view.refused.as_ref().map(|refusal| refusal.message.as_str()),
                 Some(set) => held.grant.sets.get(set).and_then(|set| Some(set.ended.as_ref()?.message.as_str())),
             };
-            tracing::warn!(namespace, name, set, message, "the grant has ended");
+            match set {
+                None => tracing::warn!(namespace, name, message, "the grant has ended"),
+                Some(set) => tracing::warn!(namespace, name, set, message, "a set of the grant has ended"),
+            }
         }
         Ok(Outcome::Failed(failure)) => {
             let (reason, cause) = (failure.reason.as_str(), &failure.cause);
@@ -238,6 +241,9 @@ impl Run<'_> {
         loop {
             let tokens = received::tokens(answer, &self.usable.client, now);
             let mut grant = base.grant.renewed(self.set(), self.attempt, tokens, answer.scopes.clone());
+            if self.set().is_none() {
+                grant.take_along(received::sets(answer, &self.usable.client, now));
+            }
             // Secrets change while a grant lives; a revocation needs those of today.
             if let Some(client) = &mut grant.binding.client {
                 client.clone_from(&self.usable.credentials);

@@ -3,7 +3,7 @@
 //! Each chain has its own refresh token, expiry and generation, and is refreshed by itself. A chain is named by the name
 //! of its set; `None` is the main one. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -157,6 +157,16 @@ impl Grant {
             }
         }
         grant
+    }
+
+    /// Takes over further tokens that came along with a refresh of the main chain: those of sets that cannot be refreshed
+    /// by themselves.
+    pub fn take_along(&mut self, received: BTreeMap<String, TokenSet>) {
+        for (name, set) in received {
+            if let Some(held) = self.sets.get_mut(&name).filter(|held| held.tokens.refresh_token.is_none()) {
+                *held = TokenSet { generation: held.generation + 1, scopes: std::mem::take(&mut held.scopes), ..set };
+            }
+        }
     }
 }
 

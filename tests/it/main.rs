@@ -38,6 +38,7 @@ mod origins;
 mod plugin;
 mod process;
 mod refresh;
+mod sets;
 mod siblings;
 mod tenants;
 mod vendor;

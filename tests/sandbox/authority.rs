@@ -87,6 +87,7 @@ pub struct Authority {
 /// One consent of one person to one client.
 struct Grant {
     account: Account,
+    kind: Kind,
     scope: String,
     created_at: Timestamp,
     generation: u32,
@@ -96,6 +97,15 @@ struct Grant {
     access_tokens: VecDeque<String>,
     ended: Option<Ending>,
     max_in_flight: u32,
+}
+
+/// Whose tokens a grant gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The app's, or the only ones there are.
+    Main,
+    /// A person's, beside the app's.
+    User,
 }
 
 struct AccessToken {

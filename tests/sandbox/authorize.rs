@@ -113,6 +113,7 @@ fn read(authority: &Authority, query: &str) -> Result<Ask, Wrong> {
         .map(|challenge| Ask {
             redirect_uri: redirect_uri.to_owned(),
             scope: params.get("scope").unwrap_or_default().to_owned(),
+            user_scope: params.get("user_scope").unwrap_or_default().to_owned(),
             state: state.clone(),
             challenge,
             asked_at: authority.now(),

@@ -29,6 +29,9 @@ pub struct SandboxOptions {
     pub code_lifetime: u32,
     /// Seconds; `None` means tokens that never expire and come without a refresh token.
     pub access_token_lifetime: Option<u32>,
+    /// Seconds that a user's tokens live. With it, who is asked for `user_scope` gives a second grant beside the first, whose
+    /// tokens lie under `authed_user` in the answer to the code; its own refreshes answer like any other.
+    pub user_token_lifetime: Option<u32>,
     /// Seconds a refresh token may lie unused.
     pub refresh_token_lifetime: Option<u32>,
     pub rotation: Rotation,
@@ -62,6 +65,7 @@ impl Default for SandboxOptions {
             ],
             code_lifetime: 60,
             access_token_lifetime: Some(3600),
+            user_token_lifetime: None,
             refresh_token_lifetime: None,
             rotation: Rotation::Strict,
             old_access_token: OldAccessToken::Lives,

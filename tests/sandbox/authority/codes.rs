@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 
 use super::super::{answer::Refusal, ledger::Why, options::Account};
-use super::{Authority, Grant, GrantId, after, lapsed, sha256, tokens::Issued};
+use super::{Authority, Grant, GrantId, Kind, after, lapsed, sha256, tokens::Issued};
 
 /// Seconds a consent page may be left open.
 const ASK_LIFETIME: u32 = 600;
@@ -15,6 +15,7 @@ const ASK_LIFETIME: u32 = 600;
 pub struct Ask {
     pub redirect_uri: String,
     pub scope: String,
+    pub user_scope: String,
     pub state: Option<String>,
     /// The S256 challenge.
     pub challenge: Option<String>,
@@ -84,13 +85,18 @@ impl Authority {
         }
         verify(held.ask.challenge.as_deref(), verifier)?;
 
-        let (account, scope) = (held.account.clone(), held.ask.scope.clone());
-        let grant = self.grant(account, scope);
+        let (account, ask) = (held.account.clone(), held.ask.clone());
+        let grant = self.grant(account.clone(), ask.scope);
         if let Some(held) = self.codes.get_mut(code) {
             held.spent = Some(Spent::Granted(grant));
         }
         let scope = self.grants[grant.0].scope.clone();
-        Ok((grant, self.issue(grant, scope)))
+        let mut issued = self.issue(grant, scope);
+        if self.options.user_token_lifetime.is_some() && !ask.user_scope.is_empty() {
+            let user = self.new_grant(account, ask.user_scope.clone(), Kind::User);
+            issued.user = Some(Box::new(self.issue(user, ask.user_scope)));
+        }
+        Ok((grant, issued))
     }
 
     /// A new grant, still without tokens; or the one that the workspace has, where tokens are given again.
@@ -99,15 +105,20 @@ impl Authority {
         if let Some(earlier) = earlier.filter(|id| self.options.same_token && self.grants[id.0].ended.is_none()) {
             return earlier;
         }
-        let id = GrantId(self.grants.len());
         if self.options.replaces_earlier {
             for earlier in self.by_workspace.remove(&account.id).unwrap_or_default() {
                 self.end(earlier, Why::Replaced);
             }
         }
+        self.new_grant(account, scope, Kind::Main)
+    }
+
+    fn new_grant(&mut self, account: Account, scope: String, kind: Kind) -> GrantId {
+        let id = GrantId(self.grants.len());
         self.by_workspace.entry(account.id.clone()).or_default().push(id);
         self.grants.push(Grant {
             account,
+            kind,
             scope,
             created_at: self.now(),
             generation: 0,

@@ -6,7 +6,7 @@ use super::super::{
     answer::Refusal,
     options::{Account, RevocationEffect},
 };
-use super::{AccessToken, Authority, GrantId, RefreshToken, after, lapsed};
+use super::{AccessToken, Authority, GrantId, Kind, RefreshToken, after, lapsed};
 
 /// What one answer of the token endpoint gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,9 @@ pub struct Issued {
     pub expires_in: Option<u32>,
     pub scope: String,
     pub account: Account,
+    pub kind: Kind,
+    /// A person's tokens, given with the app's.
+    pub user: Option<Box<Issued>>,
 }
 
 impl Issued {
@@ -23,7 +26,10 @@ impl Issued {
     pub fn to_json(&self) -> Value {
         let mut body = json!({
             "access_token": self.access_token,
-            "token_type": "Bearer",
+            "token_type": match self.kind {
+                Kind::Main => "Bearer",
+                Kind::User => "user",
+            },
             "scope": self.scope,
             "workspace": {"id": self.account.id, "name": self.account.name},
             "installed_by": self.account.user,
@@ -33,6 +39,9 @@ impl Issued {
         }
         if let Some(token) = &self.refresh_token {
             body["refresh_token"] = token.as_str().into();
+        }
+        if let Some(user) = &self.user {
+            body["authed_user"] = user.to_json();
         }
         body
     }
@@ -48,17 +57,27 @@ impl Authority {
                 refresh_token: self.current_refresh_token(grant).map(str::to_owned),
                 expires_in: left.and_then(|seconds| u32::try_from(seconds).ok()),
                 scope,
+                kind: Kind::Main,
+                user: None,
                 account: self.grants[grant.0].account.clone(),
             };
         }
-        let refreshable = self.options.access_token_lifetime.is_some();
+        let refreshable = self.lifetime(grant).is_some();
         self.next_generation(grant, scope, refreshable)
+    }
+
+    /// Seconds that an access token of this grant lives.
+    fn lifetime(&self, grant: GrantId) -> Option<u32> {
+        match self.grants[grant.0].kind {
+            Kind::Main => self.options.access_token_lifetime,
+            Kind::User => self.options.user_token_lifetime,
+        }
     }
 
     /// The next access token of a grant, and where wanted the next refresh token.
     pub(super) fn next_generation(&mut self, id: GrantId, scope: String, with_refresh_token: bool) -> Issued {
         let now = self.now();
-        let expires_in = self.options.access_token_lifetime;
+        let expires_in = self.lifetime(id);
         let access_token = self.random("sandbox-at-");
         let refresh_token = with_refresh_token.then(|| self.random("sandbox-rt-"));
 
@@ -78,11 +97,11 @@ impl Authority {
             let held = RefreshToken { grant: id, issued_at: now, expires_at, rotated_at: None, in_flight: 0 };
             self.refresh_tokens.insert(token.clone(), held);
         }
-        let account = grant.account.clone();
+        let (account, kind) = (grant.account.clone(), grant.kind);
         grant.access_tokens.push_back(access_token.clone());
         self.access_tokens.insert(access_token.clone(), held);
         self.forget_dead_access_tokens(id);
-        Issued { access_token, refresh_token, expires_in, scope, account }
+        Issued { access_token, refresh_token, expires_in, scope, account, kind, user: None }
     }
 
     /// Keeps a grant that is refreshed for days from gathering tokens.
