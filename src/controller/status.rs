@@ -1,5 +1,7 @@
 //! What is told to people: computed from what was found and done, pure, and written last.
 
+mod account;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -13,7 +15,8 @@ use super::situation::Situation;
 use crate::api::MANAGER;
 use crate::api::condition::{ConditionType, Observed, merge};
 use crate::api::project_integration::{
-    AuthorizationStatus, DisconnectedKey, HealthStatus, Installation, ProjectIntegrationStatus, TokenStatus,
+    AuthorizationStatus, ChoiceStatus, DisconnectedKey, HealthStatus, Installation, ProjectIntegrationStatus,
+    TokenStatus,
 };
 use crate::api::{ProjectIntegration, Reason};
 use crate::causes::chain;
@@ -60,7 +63,9 @@ pub fn compute(facts: &Facts<'_>) -> ProjectIntegrationStatus {
     };
     // A key that does not work is told of, whether an earlier one is held or none.
     let healthy = key_trouble(facts).and_then(unhealthy).or(healthy);
-    let (ready, stalled) = summary(facts, &authorized, token_fresh.as_ref(), healthy.as_ref());
+    let grant = situation.grant.as_ref();
+    let choices = grant.map(|grant| account::choices(grant, facts.held, &standing)).unwrap_or_default();
+    let (ready, stalled) = summary(facts, &authorized, token_fresh.as_ref(), healthy.as_ref(), &choices);
     observed.extend([ready, stalled, authorized]);
     observed.extend(token_fresh);
     observed.extend(healthy);
@@ -70,6 +75,7 @@ pub fn compute(facts: &Facts<'_>) -> ProjectIntegrationStatus {
         conditions,
         authorization: facts.authorization.clone(),
         disconnected_key: facts.disconnected_key.clone(),
+        choices,
         handled: facts.handled.clone(),
         ..ProjectIntegrationStatus::default()
     };
@@ -93,7 +99,7 @@ fn describe(
             installed_by: held.installed.by.clone(),
             agent_id: held.installed.agent_id.clone(),
             installed_at: seconds(held.installed.at),
-            last_updated_at: seconds(held.tokens.obtained_at),
+            last_updated_at: seconds(grant.summary.updated_at()),
         });
     } else {
         status.scopes.clone_from(&standing.scopes);
@@ -169,9 +175,10 @@ fn authorized(facts: &Facts<'_>) -> Observed {
         return Observed::no(Authorized, Reason::ProviderChanged, message);
     }
     if !situation.is_bound() {
-        let message = "The provider, its client or its endpoints are not those that this was connected with, so nothing \
-                       is sent to them: change them back, or connect again.";
-        return Observed::no(Authorized, Reason::ProviderChanged, message);
+        return Observed::no(Authorized, Reason::ProviderChanged, account::provider_changed(facts));
+    }
+    if let Some(scopes) = account::scopes(facts, grant) {
+        return scopes;
     }
     if let Some(at) = grant.mismatch {
         let message = format!(
@@ -294,6 +301,7 @@ fn summary(
     authorized: &Observed,
     token_fresh: Option<&Observed>,
     healthy: Option<&Observed>,
+    choices: &[ChoiceStatus],
 ) -> (Observed, Observed) {
     let situation = facts.situation;
     let block = |reason: Reason, message: String, stalled: bool| {
@@ -324,6 +332,9 @@ fn summary(
     }
     if let Some(healthy) = healthy.filter(|healthy| healthy.status == Some(false)) {
         return block(healthy.reason, healthy.message.clone(), false);
+    }
+    if let Some((reason, message, stalled)) = account::undecided(facts, choices) {
+        return block(reason, message, stalled && facts.authorization.is_none());
     }
     // Trouble that has not hurt yet is shown, but the connection works.
     match token_fresh.filter(|fresh| fresh.status != Some(true)) {
@@ -413,7 +424,7 @@ async fn announce(
 }
 
 /// A time as people and other tools read it: RFC 3339 with whole seconds.
-fn seconds(time: Timestamp) -> String {
+pub(super) fn seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
 
