@@ -13,3 +13,6 @@ pub mod identity;
 pub mod introspect;
 pub mod revoke;
 pub mod token;
+
+#[cfg(test)]
+mod tests;

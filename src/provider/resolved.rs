@@ -192,14 +192,6 @@ pub enum ProviderError {
         /// What stands there.
         text: String,
     },
-    /// A value of the description language that this version cannot carry out.
-    #[error("{field}: {value} is not supported by this version")]
-    Unsupported {
-        /// The field.
-        field: &'static str,
-        /// What stands there.
-        value: &'static str,
-    },
     /// The description cannot be digested.
     #[error("the description cannot be encoded")]
     Encode(#[source] serde_json::Error),
@@ -310,3 +302,6 @@ fn duration(field: &'static str, text: Option<&str>) -> Result<Option<SignedDura
     text.map(|text| parse_duration(text).ok_or_else(|| ProviderError::Duration { field, text: text.to_owned() }))
         .transpose()
 }
+
+#[cfg(test)]
+pub(in crate::provider) mod tests;

@@ -72,7 +72,7 @@ impl TokenPlaces {
 
 impl AnswerRules {
     /// Reads `tokenResponse`, `tokenSets` and `errors` of a description.
-    pub(super) fn new(oauth: &OAuth2) -> Result<Self, ProviderError> {
+    pub fn new(oauth: &OAuth2) -> Result<Self, ProviderError> {
         let answer = oauth.token_response.clone().unwrap_or_default();
         let words = oauth.errors.clone().unwrap_or_default();
         check("oauth2.tokenResponse", &answer.tokens)?;
