@@ -75,7 +75,7 @@ reasons! {
     ChoiceRequired,
     /// The provider has not said yet which site or account this connection is about; it is asked again.
     AccountUnknown,
-    /// The Secret with the API key is missing, unreadable or empty.
+    /// No API key was given, or the Secret with it is missing, unreadable, empty or holds no key of this app.
     ApiKeyMissing,
     /// The provider, its client or its endpoints are no longer those the grant was made for; nothing is sent.
     ProviderChanged,

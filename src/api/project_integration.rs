@@ -325,6 +325,9 @@ pub struct ChoiceOptionStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenStatus {
+    /// `ApiKey` for an API key; absent for what an authorization gave.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<String>,
     /// The Secret of this namespace that holds the access token; absent when none is published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,

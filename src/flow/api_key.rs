@@ -147,7 +147,7 @@ fn grant(proved: &Proved<'_>, owner: Owner, epoch: u64) -> Grant {
         installation: None,
         metadata: BTreeMap::new(),
         secret_metadata: BTreeMap::new(),
-        parameters: spec.parameters.clone(),
+        parameters: proved.keyed.provider.parameters.values(&[&spec.parameters]),
         installed: Installed { by: proved.by.clone(), agent_id: proved.agent_id.clone(), at: now },
         binding: proved.keyed.binding(),
     };

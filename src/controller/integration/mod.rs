@@ -214,6 +214,8 @@ impl Run<'_> {
     /// The health check, when it is due or asked for.
     async fn prove(&mut self, situation: &Situation<'_>, asked: &Requests) {
         if !situation.is_bound() {
+            // Nothing is sent; that is what the condition says.
+            self.handled.extend(asked.check.clone().map(|value| (request::CHECK, value)));
             return;
         }
         let requested = asked.check.is_some();
