@@ -175,8 +175,8 @@ fn secret(integration: &ProjectIntegration, grant: &Grant, name: &str, uid: Opti
     }
 }
 
-/// `access_token`, `token_type`, `expires_at`, the same for each further set as `<set>_access_token` and so on, and the
-/// metadata under its own names. Never a refresh token, and nothing of a set that has ended.
+/// `access_token`, `token_type`, `expires_at`, the same for each further set as `<set>_access_token` and so on,
+/// `api_base_url`, and the metadata under its own names. Never a refresh token, and nothing of a set that has ended.
 pub fn data(grant: &Grant) -> BTreeMap<String, ByteString> {
     let mut data = BTreeMap::new();
     for (name, value) in &grant.metadata {
@@ -192,6 +192,9 @@ pub fn data(grant: &Grant) -> BTreeMap<String, ByteString> {
         data.insert(format!("{prefix}access_token"), tokens.access_token.expose().to_owned());
         data.insert(format!("{prefix}token_type"), tokens.token_type.clone());
         data.insert(format!("{prefix}expires_at"), tokens.expires_at.map(|at| at.to_string()).unwrap_or_default());
+    }
+    if let Some(api_base) = &grant.account.api_base {
+        data.insert("api_base_url".to_owned(), api_base.to_string());
     }
     data.retain(|name, _| is_key(name));
     data.into_iter().map(|(name, value)| (name, ByteString(value.into_bytes()))).collect()

@@ -77,6 +77,7 @@ const fn met_in(reason: Reason) -> &'static str {
         | R::ReauthorizationRequired
         | R::ProviderChanged
         | R::ApiKeyMissing
+        | R::ScopesInsufficient
         | R::ForeignGrant => "`Authorized=False`, `Ready=False`, `Stalled`, Event",
         R::Refreshed | R::NeverExpires => "`TokenFresh=True`",
         R::RefreshFailing | R::RefreshAmbiguous => "`TokenFresh=False`, `Ready=True`, Event",
@@ -88,9 +89,13 @@ const fn met_in(reason: Reason) -> &'static str {
         }
         R::RateLimited => "`Healthy=Unknown`; for a first API key `Authorized=False`, `Ready=False` too",
         R::NotChecked => "`Healthy=Unknown`",
-        R::TenantMismatch | R::SecretConflict | R::ProviderNotFound | R::ProviderNotAllowed => {
-            "`Ready=False`, `Stalled=True`, Event"
-        }
+        R::TenantMismatch
+        | R::SecretConflict
+        | R::ProviderNotFound
+        | R::ProviderNotAllowed
+        | R::ProviderNotReady
+        | R::ChoiceRequired => "`Ready=False`, `Stalled=True`, Event",
+        R::AccountUnknown => "`Ready=False`, Event",
         R::InvalidSpec => "`Ready=False`, `Stalled=True`, Event; `Ready=False` of providers",
         R::ClientCredentialsMissing | R::DiscoveryFailed => {
             "`Ready=False`, `Stalled`, Event; `Ready=False` of providers"
@@ -100,7 +105,6 @@ const fn met_in(reason: Reason) -> &'static str {
             "Event; for a key that `spec.apiKey` still names `Authorized=False`, `Ready=False`, `Stalled=True`"
         }
         R::Deleting | R::StorageFailed => "metrics",
-        R::ProviderNotReady | R::ScopesInsufficient => "reserved: this version does not set it",
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Memory {
     pub troubles: BTreeMap<Option<String>, Trouble>,
     /// The request for a refresh that is being carried out, and the chains that were refreshed for it.
     pub asked: Option<(String, BTreeSet<Option<String>>)>,
+    /// The account that is not known yet, or not as the description has it now.
+    pub account: Option<AccountTrouble>,
     /// What the health checks found.
     pub health: Health,
     /// The access token, so that a check needs no request to the API server: epoch, generation, token.
@@ -83,6 +85,19 @@ pub struct KeyTrouble {
     pub reason: Reason,
     /// In words for people.
     pub message: String,
+}
+
+/// The provider could not say whose a connection is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountTrouble {
+    /// Epoch of the grant, and digest of the description and values it was asked with.
+    pub about: (u64, String),
+    /// Failures in a row.
+    pub failures: u32,
+    /// Why, in words for people.
+    pub cause: String,
+    /// When it is asked again.
+    pub retry_at: Timestamp,
 }
 
 /// What the health checks found.

@@ -14,7 +14,7 @@ use crate::api::provider::Reauthorization;
 use crate::causes::chain;
 use crate::grant::plan::{REQUEST_TIMEOUT, SEND_WINDOW};
 use crate::grant::sharing::Company;
-use crate::grant::store::{Held, Marks};
+use crate::grant::store::{Held, MAX_SIZE, Marks};
 use crate::grant::{Ended, Grant, GrantView, Handled, Intent, Refusal, StoreError};
 use crate::oauth::answer::{ErrorClass, TokenAnswer, TokenRefusal};
 use crate::oauth::received;
@@ -248,6 +248,8 @@ impl Run<'_> {
             if let Some(client) = &mut grant.binding.client {
                 client.clone_from(&self.usable.credentials);
             }
+            grant.missing_scopes = self.usable.client.missing_scopes(&grant.requested_scopes, &grant.scopes);
+            let grant = grant.within(MAX_SIZE);
             let marks = Marks {
                 intents: Some(base.view.intents_but(self.set())),
                 // A set that works says nothing of the main chain.

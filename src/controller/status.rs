@@ -1,5 +1,6 @@
 //! What is told to people: computed from what was found and done, pure, and written last.
 
+mod account;
 mod keys;
 mod token;
 
@@ -16,7 +17,7 @@ use super::situation::Situation;
 use crate::api::MANAGER;
 use crate::api::condition::{ConditionType, Observed, merge};
 use crate::api::project_integration::{
-    AuthorizationStatus, DisconnectedKey, HealthStatus, Installation, ProjectIntegrationStatus,
+    AuthorizationStatus, ChoiceStatus, DisconnectedKey, HealthStatus, Installation, ProjectIntegrationStatus,
 };
 use crate::api::{ProjectIntegration, Reason};
 use crate::causes::chain;
@@ -66,7 +67,9 @@ pub fn compute(facts: &Facts<'_>) -> ProjectIntegrationStatus {
     };
     // A key that does not work is told of, whether an earlier one is held or none.
     let healthy = key_trouble(facts).and_then(unhealthy).or(healthy);
-    let (ready, stalled) = summary(facts, &authorized, token_fresh.as_ref(), healthy.as_ref());
+    let grant = situation.grant.as_ref();
+    let choices = grant.map(|grant| account::choices(grant, facts.held, &standing)).unwrap_or_default();
+    let (ready, stalled) = summary(facts, &authorized, token_fresh.as_ref(), healthy.as_ref(), &choices);
     observed.extend([ready, stalled, authorized]);
     observed.extend(token_fresh);
     observed.extend(healthy);
@@ -76,6 +79,7 @@ pub fn compute(facts: &Facts<'_>) -> ProjectIntegrationStatus {
         conditions,
         authorization: facts.authorization.clone(),
         disconnected_key: facts.disconnected_key.clone(),
+        choices,
         handled: facts.handled.clone(),
         ..ProjectIntegrationStatus::default()
     };
@@ -99,7 +103,7 @@ fn describe(
             installed_by: held.installed.by.clone(),
             agent_id: held.installed.agent_id.clone(),
             installed_at: seconds(held.installed.at),
-            last_updated_at: seconds(held.tokens.obtained_at),
+            last_updated_at: seconds(grant.summary.updated_at()),
         });
     } else {
         status.scopes.clone_from(&standing.scopes);
@@ -165,9 +169,10 @@ fn authorized(facts: &Facts<'_>) -> Observed {
         return Observed::no(Authorized, Reason::ProviderChanged, key_changed(situation));
     }
     if !situation.is_bound() {
-        let message = "The provider, its client or its endpoints are not those that this was connected with, so nothing \
-                       is sent to them: change them back, or connect again.";
-        return Observed::no(Authorized, Reason::ProviderChanged, message);
+        return Observed::no(Authorized, Reason::ProviderChanged, account::provider_changed(facts));
+    }
+    if let Some(scopes) = account::scopes(facts, grant) {
+        return scopes;
     }
     let ended = grant.summary.sets.iter().find_map(|(name, set)| Some((name, set.ended.as_ref()?)));
     if let Some((name, ended)) = ended {
@@ -219,6 +224,7 @@ fn summary(
     authorized: &Observed,
     token_fresh: Option<&Observed>,
     healthy: Option<&Observed>,
+    choices: &[ChoiceStatus],
 ) -> (Observed, Observed) {
     let situation = facts.situation;
     let block = |reason: Reason, message: String, stalled: bool| {
@@ -232,7 +238,8 @@ fn summary(
         return block(Reason::InvalidSpec, format!("{}.", sentence(&error.to_string())), true);
     }
     if let Some(Err(error)) = &situation.provider {
-        return block(error.reason(), format!("{}.", sentence(&chain(error))), !error.is_transient());
+        let reason = if error.is_of_description() { Reason::ProviderNotReady } else { error.reason() };
+        return block(reason, format!("{}.", sentence(&chain(error))), !error.is_transient());
     }
     if situation.settings.as_ref().is_ok_and(|settings| settings.suspend) {
         return block(Reason::Suspended, "Suspended by spec.suspend; what is held is kept.".to_owned(), false);
@@ -249,6 +256,9 @@ fn summary(
     }
     if let Some(healthy) = healthy.filter(|healthy| healthy.status == Some(false)) {
         return block(healthy.reason, healthy.message.clone(), false);
+    }
+    if let Some((reason, message, stalled)) = account::undecided(facts, choices) {
+        return block(reason, message, stalled && facts.authorization.is_none());
     }
     // Trouble that has not hurt yet is shown, but the connection works.
     match token_fresh.filter(|fresh| fresh.status != Some(true)) {
@@ -338,7 +348,7 @@ async fn announce(
 }
 
 /// A time as people and other tools read it: RFC 3339 with whole seconds.
-fn seconds(time: Timestamp) -> String {
+pub(super) fn seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
 

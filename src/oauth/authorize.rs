@@ -1,23 +1,21 @@
 //! The authorization request (RFC 6749 §4.1.1) and from a token answer to a grant.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
 use url::Url;
 
+use super::account::{Names, Subject};
 use super::answer::TokenAnswer;
 use super::attempt::Attempt;
 use super::client::named;
 use super::received;
 use crate::api::provider::Pkce;
-use crate::digest::{sha256_base64url, short_hash};
-use crate::grant::{Binding, ClientCredentials, Grant, Installed};
+use crate::digest::sha256_base64url;
+use crate::grant::{Account, ClientCredentials, Grant, Installed};
 use crate::provider::endpoints::Endpoints;
-use crate::provider::expression::{Expression, Variables, contains_secret, without_tokens};
-use crate::provider::resolved::{OAuthClient, Provider};
-use crate::sensitive::Sensitive;
+use crate::provider::registry::Usable;
+use crate::provider::resolved::OAuthClient;
 
 /// The address to which the browser is sent.
 pub fn authorization_url(
@@ -53,110 +51,38 @@ pub fn authorization_url(
     url
 }
 
-/// What a description's expressions may see: never a token.
-pub fn variables(
-    body: &Value,
-    identity: &Value,
-    attempt_parameters: &BTreeMap<String, String>,
-    owner: &Value,
-) -> Variables {
-    Variables {
-        response: without_tokens(body),
-        identity: without_tokens(identity),
-        integration: owner.clone(),
-        parameters: json!(attempt_parameters),
-        ..Variables::default()
-    }
-}
-
-/// Makes the grant of a first answer. `epoch` and `generation` are those to be written.
-#[allow(clippy::too_many_arguments)]
-pub fn first_grant(
-    attempt: &Attempt,
-    provider: &Provider,
-    client: &OAuthClient,
-    binding: Binding,
-    answer: &TokenAnswer,
-    identity: &Value,
-    epoch: u64,
-    now: Timestamp,
-) -> Grant {
-    let owner = json!({
-        "namespace": attempt.integration.namespace,
-        "name": attempt.integration.name,
-        "tenantId": attempt.tenant,
-        "projectId": attempt.project,
-        "type": attempt.type_,
-    });
-    let variables = variables(&answer.body, identity, &attempt.parameters, &owner);
-    let mut grant = Grant {
+/// Makes the grant of a first answer, with what that answer tells; `epoch` is the one to be written.
+pub fn first_grant(attempt: &Attempt, usable: &Usable, answer: &TokenAnswer, epoch: u64, now: Timestamp) -> Grant {
+    let grant = Grant {
         integration: attempt.integration.clone(),
         epoch,
         generation: 1,
         attempt: None,
         api_key: None,
-        tokens: received::tokens(answer, client, now),
-        sets: received::sets(answer, client, now),
+        tokens: received::tokens(answer, &usable.client, now),
+        sets: received::sets(answer, &usable.client, now),
         scopes: answer.scopes.clone().unwrap_or_else(|| attempt.scopes.clone()),
         requested_scopes: attempt.scopes.clone(),
-        installation: installation(client.grant_identity.as_deref(), &binding, &variables),
+        missing_scopes: vec![],
+        account: Account::new(&answer.body, &attempt.query),
+        installation: None,
         metadata: BTreeMap::new(),
         secret_metadata: BTreeMap::new(),
         parameters: attempt.parameters.clone(),
         installed: Installed { by: attempt.caller.clone(), agent_id: attempt.agent_id.clone(), at: now },
-        binding,
+        binding: usable.endpoints.binding(&usable.provider, &usable.client, &usable.credentials),
     };
-    grant.secret_metadata = secret_values(&provider.secret_metadata, &variables, &grant.refresh_tokens());
-    grant.metadata = public_values(&provider.metadata, &variables, &grant.secrets());
-    grant
+    subject(attempt, usable).conclude(&grant, None, now)
 }
 
-/// Hash of client and upstream installation, where the description tells installations apart. A client is an id at a
-/// server: two servers may well know a client by the same id.
-pub fn installation(expression: Option<&Expression>, binding: &Binding, variables: &Variables) -> Option<String> {
-    let (server, client_id) = binding.client_at();
-    let hash = |text: &str| Some(short_hash(&[&server, client_id, text]));
-    match expression?.evaluate(variables) {
-        Ok(Value::Null) | Err(_) => None,
-        Ok(Value::String(text)) => hash(&text),
-        Ok(other) => hash(&other.to_string()),
-    }
-}
-
-/// Evaluates what goes to `status.metadata`; a result that holds a secret is left out. At most 4 KiB in all.
-pub fn public_values(
-    expressions: &BTreeMap<String, Arc<Expression>>,
-    variables: &Variables,
-    secrets: &[&str],
-) -> BTreeMap<String, Value> {
-    let mut left = 4 * 1024_usize;
-    let mut values = BTreeMap::new();
-    for (name, expression) in expressions {
-        let Ok(value) = expression.evaluate(variables) else { continue };
-        if value.is_null() || contains_secret(&value, secrets) {
-            continue;
-        }
-        let size = name.len() + value.to_string().len();
-        if size <= left {
-            left -= size;
-            values.insert(name.clone(), value);
-        }
-    }
-    values
-}
-
-/// Evaluates what goes into the token Secret. A refresh token never does, whatever name an app repeats it under.
-pub fn secret_values(
-    expressions: &BTreeMap<String, Arc<Expression>>,
-    variables: &Variables,
-    refresh_tokens: &[&str],
-) -> BTreeMap<String, Sensitive> {
-    expressions
-        .iter()
-        .filter_map(|(name, expression)| match expression.evaluate(variables) {
-            Ok(value) if contains_secret(&value, refresh_tokens) => None,
-            Ok(Value::String(text)) => Some((name.clone(), Sensitive::new(text))),
-            _ => None,
-        })
-        .collect()
+/// The connection that an attempt is about, as expressions see it.
+pub fn subject<'a>(attempt: &Attempt, usable: &'a Usable) -> Subject<'a> {
+    let names = Names {
+        namespace: &attempt.integration.namespace,
+        name: &attempt.integration.name,
+        tenant: &attempt.tenant,
+        project: &attempt.project,
+        type_: &attempt.type_,
+    };
+    Subject::of_oauth(usable, names, &[&attempt.parameters])
 }

@@ -192,6 +192,20 @@ impl LookupError {
         }
     }
 
+    /// Whether it is the provider's description that has to be mended, and not what uses it.
+    pub fn is_of_description(&self) -> bool {
+        match self {
+            Self::Catalogue(_)
+            | Self::Description(_)
+            | Self::Issuer(_)
+            | Self::Undecodable { .. }
+            | Self::NoOAuth { .. }
+            | Self::NoApiKey { .. } => true,
+            Self::Cached(inner) => inner.is_of_description(),
+            _ => false,
+        }
+    }
+
     /// Whether it may pass without anybody's doing.
     pub fn is_transient(&self) -> bool {
         match self {

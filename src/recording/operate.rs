@@ -11,20 +11,24 @@ use super::format::Recording;
 use crate::api::provider::{Pkce, ProviderSpec};
 use crate::api::{ProjectIntegration, ProjectIntegrationSpec, ProviderKind};
 use crate::causes::chain;
+use crate::flow::account::{Haste, ask};
 use crate::flow::api_key::{Proved, key_grant};
 use crate::grant::binding::ProviderRef;
 use crate::grant::{ClientCredentials, Grant, KeySource, Owner};
+use crate::oauth::account::{Names, Subject};
 use crate::oauth::answer::{ErrorClass, TokenAnswer};
 use crate::oauth::attempt::Attempt;
-use crate::oauth::authorize::{authorization_url, first_grant};
+use crate::oauth::authorize::{authorization_url, first_grant, subject};
 use crate::oauth::identity::{self, verify};
 use crate::oauth::received;
 use crate::oauth::revoke::revoke;
 use crate::oauth::token::{TokenOutcome, TokenRequest, send};
 use crate::provider::connection::Keyed;
 use crate::provider::endpoints::{Endpoints, IdentityEndpoint};
+use crate::provider::gate::{GateOptions, Gates};
 use crate::provider::outbound::Outbound;
-use crate::provider::resolved::{OAuthClient, Provider, Surroundings};
+use crate::provider::registry::Usable;
+use crate::provider::resolved::{Provider, Surroundings};
 use crate::sensitive::Sensitive;
 
 /// The operator's address in recordings.
@@ -38,13 +42,12 @@ const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
 /// An app as one integration uses it.
 pub(super) struct App {
-    provider: Arc<Provider>,
     way: Way,
     attempt: Attempt,
 }
 
 enum Way {
-    OAuth(Box<(OAuthClient, ClientCredentials, Endpoints)>),
+    OAuth(Box<Usable>),
     Key(Box<Keyed>, Sensitive),
 }
 
@@ -89,6 +92,8 @@ impl App {
             created_at: now,
             deadline: now,
             parked: None,
+            callback_params: vec![],
+            query: recording.connect.callback.clone(),
         };
         let way = if let Some(key) = &recording.api_key {
             let keyed = Keyed::render(Arc::clone(&provider), &recording.parameters).map_err(|error| chain(&error))?;
@@ -99,20 +104,20 @@ impl App {
             if attempt.scopes.is_empty() {
                 attempt.scopes.clone_from(&client.scopes);
             }
-            let credentials = credentials(&recording.client)?;
+            let credentials = Arc::new(credentials(&recording.client)?);
             let endpoints = Endpoints::render(&provider, &client, &credentials.client_id, &recording.parameters)
                 .map_err(|error| chain(&error))?;
-            Way::OAuth(Box::new((client, credentials, endpoints)))
+            Way::OAuth(Box::new(Usable { provider: Arc::clone(&provider), client, credentials, endpoints }))
         };
-        Ok(Self { provider, way, attempt })
+        Ok(Self { way, attempt })
     }
 
     /// The authorization URL and the challenge in it; none for an API key.
     pub(super) fn authorization_url(&self) -> Option<(Url, String)> {
-        let Way::OAuth(oauth) = &self.way else { return None };
-        let (client, credentials, endpoints) = &**oauth;
+        let Way::OAuth(usable) = &self.way else { return None };
         let challenge = crate::digest::sha256_base64url(VERIFIER);
-        Some((authorization_url(endpoints, client, credentials, &self.attempt, STATE), challenge))
+        let url = authorization_url(&usable.endpoints, &usable.client, &usable.credentials, &self.attempt, STATE);
+        Some((url, challenge))
     }
 
     /// From the callback to a grant.
@@ -133,22 +138,26 @@ impl App {
                     agent_id: None,
                     identity,
                 };
-                Ok(key_grant(&proved, self.attempt.integration.clone(), 1))
+                let grant = key_grant(&proved, self.attempt.integration.clone(), 1);
+                let names = names(&self.attempt);
+                let subject = Subject::of_key(keyed, names, &[&self.attempt.parameters]);
+                described(outbound, &subject, grant).await
             }
-            Way::OAuth(oauth) => {
-                let (client, credentials, endpoints) = &**oauth;
+            Way::OAuth(usable) => {
                 let answer = match self.ask(outbound, &self.code()).await {
                     Some(TokenOutcome::Tokens(answer)) => answer,
                     other => return Err(format!("the code gave no tokens: {}", told(other.as_ref()))),
                 };
-                let mut identity = Value::Null;
-                if let Some(endpoint) = &endpoints.identity
-                    && (self.provider.needs_identity || more())
+                let grant = first_grant(&self.attempt, usable, &answer, 1, Timestamp::now());
+                let subject = subject(&self.attempt, usable);
+                let grant = described(outbound, &subject, grant).await?;
+                // Where nothing that is told depends on it, the first health check makes the call.
+                if let Some(endpoint) = subject.identity
+                    && more()
                 {
-                    identity = accepted(outbound, endpoint, &answer.access_token).await?;
+                    accepted(outbound, endpoint, &answer.access_token).await?;
                 }
-                let binding = endpoints.binding(&self.provider, client, credentials);
-                Ok(first_grant(&self.attempt, &self.provider, client, binding, &answer, &identity, 1, Timestamp::now()))
+                Ok(grant)
             }
         }
     }
@@ -173,8 +182,8 @@ impl App {
     /// What is held after a refresh.
     pub(super) fn renewed(&self, before: &Grant, answer: &TokenAnswer) -> Grant {
         match &self.way {
-            Way::OAuth(oauth) => {
-                let tokens = received::tokens(answer, &oauth.0, Timestamp::now());
+            Way::OAuth(usable) => {
+                let tokens = received::tokens(answer, &usable.client, Timestamp::now());
                 before.renewed(None, "recorded", tokens, answer.scopes.clone())
             }
             Way::Key(..) => before.clone(),
@@ -193,7 +202,7 @@ impl App {
     /// What the operator makes of an answer to the identity call: a reason of `Healthy`.
     pub(super) async fn verdict(&self, outbound: &Outbound, credential: &Sensitive) -> Option<&'static str> {
         let endpoint = match &self.way {
-            Way::OAuth(oauth) => oauth.2.identity.as_ref()?,
+            Way::OAuth(usable) => usable.endpoints.identity.as_ref()?,
             Way::Key(keyed, _) => keyed.identity.as_ref()?,
         };
         Some(reason(&verify(outbound, endpoint, credential).await))
@@ -202,20 +211,20 @@ impl App {
     /// Revokes what is held.
     pub(super) async fn revoke(&self, outbound: &Outbound, grant: &Grant) -> Result<(), String> {
         let client = match &self.way {
-            Way::OAuth(oauth) => Some(&oauth.1),
+            Way::OAuth(usable) => Some(&*usable.credentials),
             Way::Key(..) => None,
         };
         revoke(outbound, grant, client).await.map_err(|error| chain(&error))
     }
 
     async fn ask(&self, outbound: &Outbound, request: &TokenRequest) -> Option<TokenOutcome> {
-        let Way::OAuth(oauth) = &self.way else { return None };
-        Some(send(outbound, &oauth.2.token, &oauth.1, request).await)
+        let Way::OAuth(usable) = &self.way else { return None };
+        Some(send(outbound, &usable.endpoints.token, &usable.credentials, request).await)
     }
 
     fn code(&self) -> TokenRequest {
         let pkce = match &self.way {
-            Way::OAuth(oauth) => oauth.0.pkce == Pkce::S256,
+            Way::OAuth(usable) => usable.client.pkce == Pkce::S256,
             Way::Key(..) => false,
         };
         TokenRequest::Code {
@@ -239,6 +248,23 @@ impl App {
     }
 }
 
+/// The grant with all that the app says of the account.
+async fn described(outbound: &Outbound, subject: &Subject<'_>, grant: Grant) -> Result<Grant, String> {
+    let gates = Gates::new(GateOptions::default());
+    let answers = ask(outbound, &gates, subject, &grant, Haste::Now).await.map_err(|error| chain(&error))?;
+    Ok(subject.conclude(&grant, Some(&answers), Timestamp::now()))
+}
+
+fn names(attempt: &Attempt) -> Names<'_> {
+    Names {
+        namespace: &attempt.integration.namespace,
+        name: &attempt.integration.name,
+        tenant: &attempt.tenant,
+        project: &attempt.project,
+        type_: &attempt.type_,
+    }
+}
+
 async fn accepted(outbound: &Outbound, endpoint: &IdentityEndpoint, credential: &Sensitive) -> Result<Value, String> {
     match verify(outbound, endpoint, credential).await {
         identity::Verdict::Accepted(identity) => Ok(identity),
@@ -259,13 +285,12 @@ fn credentials(keys: &BTreeMap<String, String>) -> Result<ClientCredentials, Str
     if let Some(unknown) = keys.keys().find(|key| known.get(key.as_str()).is_none()) {
         return Err(format!("client.{unknown} is no key of the Secret"));
     }
+    let client_id = keys.get("client_id").ok_or("client.client_id is missing")?;
     Ok(ClientCredentials {
-        client_id: keys.get("client_id").cloned().ok_or("client.client_id is missing")?,
-        client_secret: secret("client_secret"),
         client_secret_next: secret("client_secret_next"),
         private_key: secret("private_key"),
         key_id: keys.get("key_id").cloned(),
-        preference: Default::default(),
+        ..ClientCredentials::new(client_id.as_str(), secret("client_secret"))
     })
 }
 

@@ -1,7 +1,9 @@
 //! The driver: one reconcile of one integration, as a row of steps over a [`Situation`].
 //!
-//! The steps that take more than a few lines lie beside it: `freshness`, `recovery`, `keys`, `publication` and `replacement`.
+//! The steps that take more than a few lines lie beside it: `freshness`, `recovery`, `account`, `keys`, `publication` and
+//! `replacement`.
 
+mod account;
 mod freshness;
 mod keys;
 mod publication;
@@ -130,6 +132,7 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
     if situation.served().is_some() && situation.grant.is_some() {
         finalizer::put_on(&context.client, integration).await?;
         run.keep_fresh(&mut situation, &asked).await?;
+        run.know_account(&mut situation, &asked).await?;
         run.publish(&mut situation, &asked).await?;
         run.prove(&situation, &asked).await;
         run.face_replacement(&mut situation, &asked).await?;

@@ -7,13 +7,14 @@ use http::HeaderMap;
 use jiff::SignedDuration;
 use url::Url;
 
+use super::account::{callback_params, grant_identity};
 use super::answer::AnswerRules;
 use super::requests::{ExtraParams, extra_params, headers, parameter_names};
 use super::token_sets::token_sets;
 use super::{ApiRules, CLIENT_ID, Identity, ProviderError, Surroundings, duration, expression};
 use crate::api::provider::{
-    Assertion, ClientAuthentication, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RefreshWhen,
-    RequestFormat, RevocationAuthentication, RevocationBody, RevocationEffect, TokenSet,
+    Assertion, ClientAuthentication, GrantedScopes, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile,
+    RefreshWhen, RequestFormat, RevocationAuthentication, RevocationBody, RevocationEffect, TokenSet,
 };
 use crate::grant::binding::TokenInBody;
 use crate::grant::plan::Profile;
@@ -50,6 +51,14 @@ pub struct OAuthClient {
     pub scopes: Vec<String>,
     /// What separates them.
     pub scope_separator: String,
+    /// Whether the answer's scopes can be compared with those asked for.
+    pub granted_scopes: GrantedScopes,
+    /// Scopes that an answer never lists.
+    pub unreported_scopes: Vec<String>,
+    /// Scopes that an answer lists by another name.
+    pub scope_aliases: BTreeMap<String, String>,
+    /// Parameters of the callback that are kept.
+    pub callback_params: Vec<String>,
     /// PKCE.
     pub pkce: Pkce,
     /// Client authentication.
@@ -173,11 +182,11 @@ pub(super) fn oauth_client(
         grant_lifetime: duration("oauth2.refresh.grantLifetime", refresh.grant_lifetime.as_deref())?,
         token_sets: token_sets(&oauth)?,
         default_lifetime: duration("oauth2.accessTokenLifetime", oauth.access_token_lifetime.as_deref())?,
-        grant_identity: oauth
-            .grant_identity
-            .as_deref()
-            .map(|source| expression("oauth2.grantIdentity", source))
-            .transpose()?,
+        grant_identity: oauth.grant_identity.as_deref().map(grant_identity).transpose()?,
+        callback_params: callback_params(&oauth.callback_params)?,
+        granted_scopes: oauth.granted_scopes.unwrap_or_default(),
+        unreported_scopes: oauth.unreported_scopes.clone(),
+        scope_aliases: oauth.scope_aliases.clone(),
         answer: Arc::new(AnswerRules::new(&oauth)?),
         parameter_names: Arc::new(parameter_names(&oauth)?),
         token_headers: headers(&oauth)?,
