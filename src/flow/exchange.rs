@@ -70,7 +70,7 @@ pub async fn exchange(
         return Err(ExchangeError::Gone);
     }
     let answer = tokens_for(flow, attempt, usable, code).await?;
-    let grant = keep(flow, attempt, usable, &answer, accept).await?;
+    let grant = Box::pin(keep(flow, attempt, usable, &answer, accept)).await?;
     if matches!(still_wanted(flow, attempt).await, Ok(false)) {
         // Deletion may have passed by before the grant was there; nobody else will clean it up.
         give_back(flow, usable, &grant).await;

@@ -24,6 +24,7 @@ mod world;
 mod access;
 mod bad_callbacks;
 mod canary;
+mod clients;
 mod connect;
 mod counts;
 mod emulators;
