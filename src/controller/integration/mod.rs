@@ -102,11 +102,11 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
     let connecting = run.connect(&mut situation, &asked).await?;
     if situation.served().is_some() && situation.grant.is_some() {
         finalizer::put_on(&context.client, integration).await?;
-        run.keep_fresh(&mut situation, &asked).await?;
+        Box::pin(run.keep_fresh(&mut situation, &asked)).await?;
         run.publish(&mut situation, &asked).await?;
         run.prove(&situation, &asked).await;
     }
-    run.finish(situation, connecting, &mirrored).await
+    Box::pin(run.finish(situation, connecting, &mirrored)).await
 }
 
 async fn finalized(context: &Context, integration: &ProjectIntegration) -> Result<Action, ReconcileError> {
