@@ -252,4 +252,34 @@ mod tests {
         let unsaid = tokens(100, Some("r2"), None).in_place_of(&before);
         assert_eq!((unsaid.refresh_obtained_at, unsaid.refresh_expires_at), (None, None));
     }
+
+    #[test]
+    fn along_with_the_main_chain_come_only_tokens_that_cannot_be_refreshed() {
+        let set = |tokens| TokenSet { generation: 1, attempt: None, tokens, scopes: vec!["s".into()], ended: None };
+        let mut grant: Grant = serde_json::from_value(serde_json::json!({
+            "integration": { "namespace": "acme", "name": "web.app", "uid": "1" }, "epoch": 1, "generation": 1,
+            "tokens": tokens(0, Some("r"), None), "installed": { "at": at(0) },
+            "binding": {
+                "provider": { "kind": "ClusterIntegrationProvider", "name": "app", "uid": "2" }, "clientId": "id",
+                "tokenUrl": "https://app.example/token", "clientAuthentication": "None", "requestFormat": "Form",
+                "revocationEffect": "Grant",
+            },
+        }))
+        .unwrap();
+        grant.sets.insert("own".into(), set(tokens(0, Some("r-own"), None)));
+        grant.sets.insert("plain".into(), set(tokens(0, None, None)));
+        let received = ["own", "plain", "new"].map(|name| (name.to_owned(), set(tokens(50, None, None))));
+        grant.take_along(received.into());
+        assert_eq!(grant.sets.keys().collect::<Vec<_>>(), ["own", "plain"]);
+        assert_eq!((grant.sets["own"].generation, grant.sets["own"].tokens.obtained_at), (1, at(0)));
+        assert_eq!((grant.sets["plain"].generation, grant.sets["plain"].tokens.obtained_at), (2, at(50)));
+        // And a refresh of one chain leaves the others as they are.
+        let after = grant.renewed(Some("own"), "attempt", tokens(60, Some("r-2"), None), None);
+        assert_eq!(
+            (after.generation, after.tokens.clone(), &after.sets["plain"]),
+            (1, grant.tokens, &grant.sets["plain"])
+        );
+        assert_eq!((after.attempt_of(Some("own")), after.attempt_of(None)), (Some("attempt"), None));
+        assert_eq!((after.sets["own"].generation, after.sets["own"].scopes.join("")), (2, "s".to_owned()));
+    }
 }

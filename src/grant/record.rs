@@ -293,3 +293,51 @@ fn annotation<T: DeserializeOwned>(
         .transpose()
         .map_err(|source| ViewError::Malformed { grant: grant.to_owned(), annotation, source })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::tests_support::{set, summary};
+
+    fn metadata(summary: &serde_json::Value, intent: Option<&str>) -> ObjectMeta {
+        let intent = intent.map(|text| (INTENT.to_owned(), text.to_owned()));
+        let annotations = [(SUMMARY.to_owned(), summary.to_string())].into_iter().chain(intent).collect();
+        ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() }
+    }
+
+    #[test]
+    fn what_was_written_before_there_were_sets_is_read() {
+        let written = serde_json::to_value(summary(0, Some(10))).unwrap();
+        assert!(written.get("sets").is_none() && written.get("refreshExpiresAt").is_none());
+        let times = r#""firstSent":"1970-01-01T00:00:05Z","deadline":"1970-01-01T00:00:45Z""#;
+        let one = format!(r#"{{"attempt":"a","epoch":1,"boot":"b","holder":"h",{times}}}"#);
+        let view = GrantView::from_metadata(&metadata(&written, Some(&one))).unwrap();
+        assert_eq!(view.summary, summary(0, Some(10)));
+        assert_eq!(view.intent(None).unwrap().attempt, "a");
+        assert!(view.intent(Some("user")).is_none());
+        assert!(GrantView::from_metadata(&metadata(&written, Some("[{}]"))).is_err());
+    }
+
+    #[test]
+    fn sets_and_their_intents_are_read_again() {
+        let mut held = summary(0, Some(10));
+        held.sets.insert("user".into(), set(0, Some(20)));
+        let intent = |attempt: &str, set: Option<&str>, epoch| Intent {
+            attempt: attempt.into(),
+            set: set.map(str::to_owned),
+            epoch,
+            boot: "b".into(),
+            holder: "h".into(),
+            first_sent: Timestamp::UNIX_EPOCH,
+            deadline: Timestamp::UNIX_EPOCH,
+        };
+        let intents = [intent("m", None, 1), intent("u", Some("user"), 1), intent("o", Some("old"), 0)];
+        let text = serde_json::to_string(&intents).unwrap();
+        let written = serde_json::to_value(&held).unwrap();
+        let view = GrantView::from_metadata(&metadata(&written, Some(&text))).unwrap();
+        assert_eq!(view.summary, held);
+        assert_eq!(view.intent(Some("user")).unwrap().attempt, "u");
+        assert!(view.intent(Some("old")).is_none(), "of another epoch");
+        assert_eq!(view.intents_but(Some("user")), [intent("m", None, 1)]);
+    }
+}

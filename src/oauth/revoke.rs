@@ -36,10 +36,8 @@ pub enum RevokeError {
 
 /// Revokes what `grant` holds: the tokens of each chain, all of which are tried. The first failure is told.
 pub async fn revoke(outbound: &Outbound, grant: &Grant, client: Option<&ClientCredentials>) -> Result<(), RevokeError> {
-    let (main, sets) = tokio::join!(
-        revoke_tokens(outbound, &grant.binding, &grant.tokens, client),
-        revoke_sets(outbound, grant, client)
-    );
+    let main = Box::pin(revoke_tokens(outbound, &grant.binding, &grant.tokens, client));
+    let (main, sets) = tokio::join!(main, revoke_sets(outbound, grant, client));
     main.and(sets)
 }
 

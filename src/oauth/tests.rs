@@ -1,5 +1,7 @@
 //! Requests as a provider sees them: a server on a port of its own, with answers that are told beforehand.
 
+mod sets;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -145,6 +147,9 @@ async fn an_authorization_request_has_its_parameters_in_order() {
         "scopeSeparator": ",",
         "parameterNames": { "client_id": "client_key", "scope": "may" },
         "authorizationParams": { "prompt": "consent", "access_type": "offline", "note": "a&state=b c" },
+        "tokenSets": {
+            "user": { "scopes": ["s", "u"], "scopeParameter": "user_scope", "accessToken": "/user/access_token" },
+        },
     });
     let (endpoints, _) = app.described(&over, &client);
     let provider = app.resolved(&over);
@@ -166,7 +171,7 @@ async fn an_authorization_request_has_its_parameters_in_order() {
     assert_eq!(
         url(&provider, json!(["a", "b:c"])),
         "response_type=code&client_key=id&redirect_uri=https%3A%2F%2Fconnect.example%2Fcallback&state=state-0\
-         &may=a%2Cb%3Ac&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256\
+         &may=a%2Cb%3Ac&user_scope=s%2Cu&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256\
          &access_type=offline&note=a%26state%3Db+c&prompt=consent"
     );
     let plain = app.resolved(&json!({ "pkce": "None" }));

@@ -131,13 +131,13 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
     run.take_key(&mut situation, &asked).await?;
     if situation.served().is_some() && situation.grant.is_some() {
         finalizer::put_on(&context.client, integration).await?;
-        run.keep_fresh(&mut situation, &asked).await?;
+        Box::pin(run.keep_fresh(&mut situation, &asked)).await?;
         run.know_account(&mut situation, &asked).await?;
         run.publish(&mut situation, &asked).await?;
         run.prove(&situation, &asked).await;
         run.face_replacement(&mut situation, &asked).await?;
     }
-    run.finish(situation, connecting, &mirrored).await
+    Box::pin(run.finish(situation, connecting, &mirrored)).await
 }
 
 async fn finalized(context: &Context, integration: &ProjectIntegration) -> Result<Action, ReconcileError> {

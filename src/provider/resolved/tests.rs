@@ -98,7 +98,7 @@ fn mistakes_name_the_field() {
             "oauth2.tokenResponse.accessToken: \"data\"",
         ),
         (json!({ "oauth2": { "tokenResponse": { "error": "/a~2" } } }), "oauth2.tokenResponse.error: \"/a~2\""),
-        (json!({ "oauth2": { "tokenSets": { "user": {} } } }), "oauth2.tokenSets.user.accessToken: "),
+        (json!({ "oauth2": { "tokenSets": { "user": {} } } }), "oauth2.tokenSets.user.accessToken is missing; "),
     ] {
         let error = resolve(&over).expect_err(&over.to_string()).to_string();
         assert!(error.starts_with(expected), "{over}: {error}");

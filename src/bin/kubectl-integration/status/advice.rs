@@ -60,7 +60,10 @@ pub(crate) fn advice(integration: &ProjectIntegration) -> Option<String> {
         Reason::RefreshFailing | Reason::RefreshAmbiguous | Reason::Expired => {
             format!("the operator tries again by itself; to try now: {}", plugin("refresh"))
         }
-        Reason::ProviderUnavailable | Reason::RateLimited => {
+        Reason::ChoiceRequired => format!(
+            "set the value that the message names under spec.parameters: kubectl edit pint {name} -n {namespace}"
+        ),
+        Reason::ProviderUnavailable | Reason::RateLimited | Reason::AccountUnknown => {
             format!("wait; to look again now: {}", plugin("check"))
         }
         Reason::StorageFailed => "see the operator's log, and whether the API server answers".to_owned(),
