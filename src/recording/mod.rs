@@ -139,9 +139,13 @@ fn compare(expect: &Expect, grant: &Grant) -> Vec<String> {
         for name in wanted.keys().chain(grant.metadata.keys().filter(|name| !wanted.contains_key(*name))) {
             match (wanted.get(name), grant.metadata.get(name)) {
                 (Some(wanted), Some(found)) if wanted == found => {}
-                (Some(wanted), Some(found)) => wrong.push(format!("metadata.{name} is {found}, and should be {wanted}")),
+                (Some(wanted), Some(found)) => {
+                    wrong.push(format!("metadata.{name} is {found}, and should be {wanted}"))
+                }
                 (Some(wanted), None) => wrong.push(format!("metadata.{name} is missing, and should be {wanted}")),
-                (None, found) => wrong.push(format!("metadata.{name} is too much: {}", found.cloned().unwrap_or_default())),
+                (None, found) => {
+                    wrong.push(format!("metadata.{name} is too much: {}", found.cloned().unwrap_or_default()))
+                }
             }
         }
     }
@@ -167,7 +171,8 @@ fn compare(expect: &Expect, grant: &Grant) -> Vec<String> {
             (Some(wanted), Some(found)) => (wanted - found).abs() <= SLACK,
             (wanted, found) => wanted == found,
         };
-        let words = |seconds: Option<i64>| seconds.map_or_else(|| "never".to_owned(), |seconds| format!("in {seconds} s"));
+        let words =
+            |seconds: Option<i64>| seconds.map_or_else(|| "never".to_owned(), |seconds| format!("in {seconds} s"));
         if !same {
             wrong.push(format!("expires {}, and should {}", words(found), words(wanted)));
         }

@@ -13,8 +13,8 @@ use crate::api::{ProjectIntegration, ProjectIntegrationSpec, ProviderKind};
 use crate::causes::chain;
 use crate::flow::api_key::{Proved, key_grant};
 use crate::grant::binding::ProviderRef;
-use crate::grant::{ClientCredentials, Grant, KeySource, Owner};
-use crate::oauth::answer::{ErrorClass, TokenAnswer};
+use crate::grant::{ClientCredentials, Grant, KeySource, Owner, Tokens};
+use crate::oauth::answer::{ErrorClass, TokenAnswer, expires_at};
 use crate::oauth::attempt::Attempt;
 use crate::oauth::authorize::{authorization_url, first_grant};
 use crate::oauth::identity::{self, verify};
@@ -59,7 +59,8 @@ impl App {
         let public_url = Url::parse(PUBLIC_URL).map_err(|error| error.to_string())?;
         let kind = ProviderKind::ClusterIntegrationProvider;
         let reference = ProviderRef { kind, namespace: None, name: name.to_owned(), uid: "uid".to_owned() };
-        let around = Surroundings { reference: reference.clone(), discovered: None, public_url: &public_url, tenant: None };
+        let around =
+            Surroundings { reference: reference.clone(), discovered: None, public_url: &public_url, tenant: None };
         let provider = Arc::new(Provider::resolve(spec, &around).map_err(|error| chain(&error))?);
         let now = Timestamp::now();
         let redirect_uri = match &recording.callback {
@@ -152,7 +153,12 @@ impl App {
     }
 
     /// Refreshes what is held; asks again while the outcome is not known and `more` is recorded.
-    pub(super) async fn refresh(&self, outbound: &Outbound, grant: &Grant, more: impl Fn() -> bool) -> Result<TokenAnswer, String> {
+    pub(super) async fn refresh(
+        &self,
+        outbound: &Outbound,
+        grant: &Grant,
+        more: impl Fn() -> bool,
+    ) -> Result<TokenAnswer, String> {
         let request = refresh(grant).ok_or("there is no refresh token")?;
         loop {
             match self.ask(outbound, &request).await {
@@ -165,9 +171,21 @@ impl App {
 
     /// What is held after a refresh.
     pub(super) fn renewed(&self, before: &Grant, answer: &TokenAnswer) -> Grant {
-        match &self.way {
-            Way::OAuth(oauth) => before.renewed(answer, oauth.0.default_lifetime, Timestamp::now()),
-            Way::Key(..) => before.clone(),
+        let now = Timestamp::now();
+        let default_lifetime = match &self.way {
+            Way::OAuth(oauth) => oauth.0.default_lifetime,
+            Way::Key(..) => None,
+        };
+        Grant {
+            tokens: Tokens {
+                access_token: answer.access_token.clone(),
+                token_type: answer.token_type.clone(),
+                refresh_token: answer.refresh_token.clone().or_else(|| before.tokens.refresh_token.clone()),
+                obtained_at: now,
+                expires_at: expires_at(answer, default_lifetime, now),
+            },
+            scopes: answer.scopes.clone().unwrap_or_else(|| before.scopes.clone()),
+            ..before.clone()
         }
     }
 

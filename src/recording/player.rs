@@ -109,7 +109,9 @@ fn mismatches(wanted: &Request, request: &OutboundRequest) -> Vec<String> {
     let mut wrong = Vec::new();
     for (name, value) in &wanted.headers {
         match request.headers.get(name).and_then(|value| value.to_str().ok()) {
-            Some(found) => wrong.extend(differs(&format!("header {name}"), value, found).filter(|_| !stands_for(value, found))),
+            Some(found) => {
+                wrong.extend(differs(&format!("header {name}"), value, found).filter(|_| !stands_for(value, found)))
+            }
             None => wrong.push(format!("header {name} is missing")),
         }
     }

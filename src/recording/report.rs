@@ -45,7 +45,11 @@ impl Report {
 /// A text as it may be shown, since it may be a token: its beginning and its length.
 pub(super) fn short(text: &str) -> String {
     let length = text.chars().count();
-    if length <= 8 { text.to_owned() } else { format!("{}… ({length} characters)", text.chars().take(6).collect::<String>()) }
+    if length <= 8 {
+        text.to_owned()
+    } else {
+        format!("{}… ({length} characters)", text.chars().take(6).collect::<String>())
+    }
 }
 
 /// How two texts differ; none where they do not.
@@ -65,7 +69,10 @@ mod tests {
     #[test]
     fn tokens_are_not_shown_whole() {
         let said = differs("token", "xoxb-1234567890", "xoxb-1234567891").unwrap();
-        assert_eq!(said, "token is xoxb-1… (15 characters), and should be xoxb-1… (15 characters), from character 15 on");
+        assert_eq!(
+            said,
+            "token is xoxb-1… (15 characters), and should be xoxb-1… (15 characters), from character 15 on"
+        );
         assert_eq!(differs("a", "b", "b"), None);
     }
 }

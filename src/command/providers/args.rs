@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::lint::Lint;
+use super::test::Test;
 
 /// Options of `providers`.
 #[derive(Debug, Args)]
@@ -23,6 +24,9 @@ pub struct Providers {
 pub enum Command {
     /// Tell every mistake of a description, with its place in the file; exits with 1 where there is one.
     Lint(Lint),
+    /// Play a recording of a vendor's documented answers to a description, without a network; exits with 1 where the
+    /// operator would do otherwise than recorded.
+    Test(Test),
 }
 
 /// Forms of `providers`.
