@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::diff::Diff;
 use super::lint::Lint;
 use super::test::Test;
 
@@ -27,6 +28,9 @@ pub enum Command {
     /// Play a recording of a vendor's documented answers to a description, without a network; exits with 1 where the
     /// operator would do otherwise than recorded.
     Test(Test),
+    /// Tell what would change if a description were applied, and who would have to authorize again and why; exits with 2
+    /// where somebody would.
+    Diff(Diff),
 }
 
 /// Forms of `providers`.
