@@ -18,7 +18,7 @@ use crate::provider::catalogue::with_preset;
 use crate::provider::outbound::Outbound;
 use crate::publish;
 use crate::sensitive::Sensitive;
-use format::{Asked, Expect, Recording, Revoke};
+use format::{Asked, Expect, Expiry, Recording, Revoke};
 use operate::{App, STATE};
 use player::Script;
 use report::differs;
@@ -159,11 +159,11 @@ fn compare(expect: &Expect, grant: &Grant) -> Vec<String> {
             match (wanted.get(name), grant.metadata.get(name)) {
                 (Some(wanted), Some(found)) if wanted == found => {}
                 (Some(wanted), Some(found)) => {
-                    wrong.push(format!("metadata.{name} is {found}, and should be {wanted}"))
+                    wrong.push(format!("metadata.{name} is {found}, and should be {wanted}"));
                 }
                 (Some(wanted), None) => wrong.push(format!("metadata.{name} is missing, and should be {wanted}")),
                 (None, found) => {
-                    wrong.push(format!("metadata.{name} is too much: {}", found.cloned().unwrap_or_default()))
+                    wrong.push(format!("metadata.{name} is too much: {}", found.cloned().unwrap_or_default()));
                 }
             }
         }
@@ -183,18 +183,15 @@ fn compare(expect: &Expect, grant: &Grant) -> Vec<String> {
     {
         wrong.push(format!("scopes are {}, and should be {}", grant.scopes.join(" "), wanted.join(" ")));
     }
-    if let Some(wanted) = expect.expires_in {
-        let tokens = &grant.tokens;
-        let found = tokens.expires_at.map(|at| at.duration_since(tokens.obtained_at).as_secs());
-        let same = match (wanted, found) {
-            (Some(wanted), Some(found)) => (wanted - found).abs() <= SLACK,
-            (wanted, found) => wanted == found,
-        };
-        let words =
-            |seconds: Option<i64>| seconds.map_or_else(|| "never".to_owned(), |seconds| format!("in {seconds} s"));
-        if !same {
-            wrong.push(format!("expires {}, and should {}", words(found), words(wanted)));
-        }
+    let tokens = &grant.tokens;
+    let found = tokens.expires_at.map(|at| at.duration_since(tokens.obtained_at).as_secs());
+    let found_words = found.map_or_else(|| "never".to_owned(), |seconds| format!("in {seconds} s"));
+    match expect.expires_in {
+        Expiry::Any => {}
+        Expiry::Never if found.is_none() => {}
+        Expiry::In(wanted) if found.is_some_and(|found| (wanted - found).abs() <= SLACK) => {}
+        Expiry::Never => wrong.push(format!("expires {found_words}, and should never")),
+        Expiry::In(wanted) => wrong.push(format!("expires {found_words}, and should in {wanted} s")),
     }
     wrong
 }

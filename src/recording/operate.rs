@@ -13,6 +13,7 @@ use crate::api::{ProjectIntegration, ProjectIntegrationSpec, ProviderKind};
 use crate::causes::chain;
 use crate::flow::api_key::{Proved, key_grant};
 use crate::grant::binding::ProviderRef;
+use crate::grant::credentials::Preference;
 use crate::grant::{ClientCredentials, Grant, KeySource, Owner, Tokens};
 use crate::oauth::answer::{ErrorClass, TokenAnswer, expires_at};
 use crate::oauth::attempt::Attempt;
@@ -273,7 +274,7 @@ fn credentials(keys: &BTreeMap<String, String>) -> Result<ClientCredentials, Str
         client_secret_next: secret("client_secret_next"),
         private_key: secret("private_key"),
         key_id: keys.get("key_id").cloned(),
-        preference: Default::default(),
+        preference: Preference::default(),
     })
 }
 

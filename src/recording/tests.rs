@@ -105,8 +105,8 @@ async fn the_catalogue_does_what_vendors_document() {
         let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
         match play(&read(Path::new(&description)), &read(&path)).await {
             Ok(report) if report.is_well() => {}
-            Ok(report) => failed += &format!("{}\n{}\n", path.display(), report.in_words()),
-            Err(error) => failed += &format!("{}: {}\n", path.display(), chain(&error)),
+            Ok(report) => failed = format!("{failed}{}\n{}\n", path.display(), report.in_words()),
+            Err(error) => failed = format!("{failed}{}: {}\n", path.display(), chain(&error)),
         }
     }
     assert!(failed.is_empty(), "{failed}");

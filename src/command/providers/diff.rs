@@ -111,11 +111,8 @@ async fn with_cluster(options: &Diff, new: &Written) -> anyhow::Result<Answer> {
                 again.push(format!("  {of}/{}: {}\n", integration.name_any(), reasons.join("; ")));
             }
         }
-        text += &format!(
-            "\n{} of {count} integrations must authorize again{}\n",
-            again.len(),
-            if again.is_empty() { "" } else { ":" }
-        );
+        let colon = if again.is_empty() { "" } else { ":" };
+        text = format!("{text}\n{} of {count} integrations must authorize again{colon}\n", again.len());
     }
     text.extend(again.iter().map(String::as_str));
     text += end(&changed, old.same_flow(&new_side));

@@ -33,7 +33,7 @@ pub(super) fn run(options: &Test) -> anyhow::Result<Answer> {
         let report = runtime
             .block_on(play(&description, &played))
             .with_context(|| format!("{} with {}", file.display(), recording.display()))?;
-        text += &format!("{}\n{}", file.display(), report.in_words());
+        text.extend([file.display().to_string(), "\n".to_owned(), report.in_words()]);
         code = code.max(u8::from(!report.is_well()));
     }
     Ok(Answer { text, code })

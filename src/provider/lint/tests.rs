@@ -11,13 +11,17 @@ fn said(text: &str) -> Vec<String> {
 fn file(spec: &str) -> String {
     let head =
         "apiVersion: integrations.tms.dev/v1alpha1\nkind: ClusterIntegrationProvider\nmetadata:\n  name: acme\nspec:\n";
-    let lines: String = spec.trim_matches('\n').lines().map(|line| format!("  {line}\n")).collect();
-    format!("{head}{lines}")
+    head.to_owned() + &indented(spec)
+}
+
+/// Two columns further right.
+fn indented(text: &str) -> String {
+    text.trim_matches('\n').lines().fold(String::new(), |text, line| text + "  " + line + "\n")
 }
 
 /// A client with nothing wrong; what follows is a part of `oauth2`, from line 12 on.
 fn client(more: &str) -> String {
-    let more: String = more.trim_matches('\n').lines().map(|line| format!("  {line}\n")).collect();
+    let more = indented(more);
     file(&format!(
         "clientCredentialsRef: {{name: acme}}\noauth2:\n  authorizationURL: https://acme.test/authorize\n  tokenURL: https://acme.test/token\n  scopes: [a]\n  pkce: S256\n{more}"
     ))
