@@ -13,6 +13,7 @@ use integration_operator::api::{
     ClusterIntegrationProvider, IntegrationProvider, ProjectIntegration, READABLE_LABEL, crds,
 };
 use integration_operator::provider::catalogue;
+use integration_operator::provider::lint::{Severity, lint};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::core::cel::Validator;
@@ -132,6 +133,22 @@ fn the_rules_of_the_crds_bite() -> Outcome {
     assert!(said(&changed("/spec/tenantId", json!("globex")), Some(&good)).contains("tenantId is immutable"));
     let sink = json!({ "tenantId": "acme", "projectId": "web", "type": "slack", "events": { "sink": {} } });
     assert!(said(&changed("/spec", sink), None).contains("name either uri or service"));
+    Ok(())
+}
+
+#[test]
+fn descriptions_have_no_mistakes() -> Outcome {
+    let mut checked = 0;
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"))? {
+        let path = entry?.path();
+        let text = fs::read_to_string(&path)?;
+        if text.contains("IntegrationProvider\nmetadata") {
+            let errors: Vec<_> = lint(&text).into_iter().filter(|one| one.severity == Severity::Error).collect();
+            assert_eq!(errors, [], "{}", path.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 0, "no example describes an app");
     Ok(())
 }
 

@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod connection;
 pub mod credentials;
 pub mod describe;
+pub mod diff;
 pub mod discovery;
 pub mod endpoints;
 pub mod expression;

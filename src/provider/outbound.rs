@@ -12,6 +12,7 @@ mod resolver;
 mod retry_after;
 
 use std::{
+    collections::HashSet,
     convert::Infallible,
     fmt,
     io::{Error as IoError, ErrorKind},
@@ -213,10 +214,7 @@ impl Outbound {
 
     /// One that sends nothing: `player` answers. URLs are checked as ever.
     pub fn played(player: Arc<dyn Player>) -> Self {
-        Self {
-            policy: Arc::new(Policy::new(&[], Vec::new(), std::collections::HashSet::new())),
-            way: Way::Played(player),
-        }
+        Self { policy: Arc::new(Policy::new(&[], Vec::new(), HashSet::new())), way: Way::Played(player) }
     }
 
     /// Whether a URL may be asked at all, as far as the URL alone shows; addresses behind its name are checked when

@@ -72,13 +72,26 @@ pub struct Expect {
     #[serde(default)]
     pub scopes: Option<Vec<String>>,
     /// Seconds to the expiry; `null` where there is none.
-    #[serde(default, deserialize_with = "some")]
-    pub expires_in: Option<Option<i64>>,
+    #[serde(default)]
+    pub expires_in: Expiry,
 }
 
-/// Tells `null` from nothing.
-fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<i64>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// When the access token expires.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expiry {
+    /// It is not looked at.
+    #[default]
+    Any,
+    /// Never.
+    Never,
+    /// In so many seconds.
+    In(i64),
+}
+
+impl<'de> Deserialize<'de> for Expiry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Never, Self::In))
+    }
 }
 
 /// A refresh.

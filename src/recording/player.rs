@@ -65,20 +65,16 @@ impl Player for Script {
         }
         let matching = state.left.iter().position(|exchange| mismatches(&exchange.request, request).is_empty());
         let same_place = || state.left.iter().position(|exchange| is_at(&exchange.request, request));
-        match matching.or_else(same_place) {
-            Some(index) => {
-                let exchange = state.left.remove(index);
-                let asked = format!("{} {}", request.method, request.url);
-                let wrong = mismatches(&exchange.request, request);
-                state.problems.extend(wrong.into_iter().map(|wrong| format!("{asked}: {wrong}")));
-                Ok(response(&exchange.answer))
-            }
-            None => {
-                let problem = format!("asks {} {}, which is not recorded", request.method, request.url);
-                state.problems.push(problem);
-                Ok(response(&Answer { status: 404, ..Answer::default() }))
-            }
-        }
+        let Some(index) = matching.or_else(same_place) else {
+            let problem = format!("asks {} {}, which is not recorded", request.method, request.url);
+            state.problems.push(problem);
+            return Ok(response(&Answer { status: 404, ..Answer::default() }));
+        };
+        let exchange = state.left.remove(index);
+        let asked = format!("{} {}", request.method, request.url);
+        let wrong = mismatches(&exchange.request, request);
+        state.problems.extend(wrong.into_iter().map(|wrong| format!("{asked}: {wrong}")));
+        Ok(response(&exchange.answer))
     }
 }
 
@@ -110,7 +106,7 @@ fn mismatches(wanted: &Request, request: &OutboundRequest) -> Vec<String> {
     for (name, value) in &wanted.headers {
         match request.headers.get(name).and_then(|value| value.to_str().ok()) {
             Some(found) => {
-                wrong.extend(differs(&format!("header {name}"), value, found).filter(|_| !stands_for(value, found)))
+                wrong.extend(differs(&format!("header {name}"), value, found).filter(|_| !stands_for(value, found)));
             }
             None => wrong.push(format!("header {name} is missing")),
         }

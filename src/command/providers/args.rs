@@ -2,7 +2,9 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::diff::Diff;
 use super::lint::Lint;
+use super::test::Test;
 
 /// Options of `providers`.
 #[derive(Debug, Args)]
@@ -23,6 +25,12 @@ pub struct Providers {
 pub enum Command {
     /// Tell every mistake of a description, with its place in the file; exits with 1 where there is one.
     Lint(Lint),
+    /// Play a recording of a vendor's documented answers to a description, without a network; exits with 1 where the
+    /// operator would do otherwise than recorded.
+    Test(Test),
+    /// Tell what would change if a description were applied, and who would have to authorize again and why; exits with 2
+    /// where somebody would.
+    Diff(Diff),
 }
 
 /// Forms of `providers`.

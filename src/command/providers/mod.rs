@@ -1,8 +1,10 @@
 //! `providers`: the catalogue, and help for whoever writes a description.
 
 mod args;
+mod diff;
 mod lint;
 mod list;
+mod test;
 
 use std::process::ExitCode;
 
@@ -36,6 +38,8 @@ impl Answer {
 pub fn run(arguments: Providers) -> anyhow::Result<Answer> {
     match (arguments.command, arguments.name) {
         (Some(Command::Lint(options)), _) => lint::run(&options),
+        (Some(Command::Diff(options)), _) => diff::run(&options),
+        (Some(Command::Test(options)), _) => test::run(&options),
         (None, None) => list::all(arguments.output).map(Answer::well),
         (None, Some(name)) => list::one(&name, arguments.output).map(Answer::well),
     }

@@ -11,13 +11,17 @@ fn said(text: &str) -> Vec<String> {
 fn file(spec: &str) -> String {
     let head =
         "apiVersion: integrations.tms.dev/v1alpha1\nkind: ClusterIntegrationProvider\nmetadata:\n  name: acme\nspec:\n";
-    let lines: String = spec.trim_matches('\n').lines().map(|line| format!("  {line}\n")).collect();
-    format!("{head}{lines}")
+    head.to_owned() + &indented(spec)
+}
+
+/// Two columns further right.
+fn indented(text: &str) -> String {
+    text.trim_matches('\n').lines().fold(String::new(), |text, line| text + "  " + line + "\n")
 }
 
 /// A client with nothing wrong; what follows is a part of `oauth2`, from line 12 on.
 fn client(more: &str) -> String {
-    let more: String = more.trim_matches('\n').lines().map(|line| format!("  {line}\n")).collect();
+    let more = indented(more);
     file(&format!(
         "clientCredentialsRef: {{name: acme}}\noauth2:\n  authorizationURL: https://acme.test/authorize\n  tokenURL: https://acme.test/token\n  scopes: [a]\n  pkce: S256\n{more}"
     ))
@@ -181,7 +185,8 @@ fn expressions_are_wrong_at_their_place() {
 #[test]
 fn the_form() {
     let text = client("authorizationParams:\n  team: '{taem}'\n  state: x\n")
-        + "  parameters:\n    team: {}\n    site: {pattern: '('}\n    region: {default: mars, pattern: eu|us}\n    where: {optional: true}\n  identity: {url: 'https://{where}.acme.test/'}\n  metadata: {x: parameters.regoin}\n";
+        .replace("acme.test/token", "{where}.acme.test/token")
+        + "  parameters:\n    team: {}\n    site: {pattern: '('}\n    region: {default: mars, pattern: eu|us}\n    where: {optional: true}\n  metadata: {x: parameters.regoin}\n";
     assert_said(
         &text,
         &[
@@ -192,8 +197,8 @@ fn the_form() {
             "17:21: spec.parameters.site.pattern: is no regular expression: unclosed group",
             "18:5: warning: spec.parameters.region: is asked for and never used; use it as {region}, or leave it out",
             "18:23: spec.parameters.region.default: mars would be refused: the value does not match eu|us",
-            "19:13: spec.parameters.where.optional: identity.url needs it in its host or path, so it cannot be left out; give it a default",
-            "21:17: spec.metadata.x: asks for the value regoin, and spec.parameters has no regoin; add it there; did you mean region?",
+            "19:13: spec.parameters.where.optional: oauth2.tokenURL needs it in its host or path, so it cannot be left out; give it a default",
+            "20:17: spec.metadata.x: asks for the value regoin, and spec.parameters has no regoin; add it there; did you mean region?",
         ],
     );
 }
