@@ -15,7 +15,7 @@ use crate::grant::store::grant_name;
 use crate::grant::{Binding, ClientCredentials, GrantStore};
 use crate::oauth::revoke::revoke;
 use crate::provider::catalogue::with_preset;
-use crate::sensitive::Sensitive;
+use crate::provider::credentials::read;
 
 /// The cleanup could not be brought to its end.
 #[derive(Debug, thiserror::Error)]
@@ -80,8 +80,6 @@ async fn credentials(client: &kube::Client, namespace: &str, binding: &Binding) 
     let provider = providers.get(&binding.provider.name).await.ok()?;
     let reference = with_preset(&provider.spec.description).ok()?.client_credentials_ref?;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let data = secrets.get(&reference.name).await.ok()?.data?;
-    let text = |key: &str| Some(std::str::from_utf8(&data.get(key)?.0).ok()?.trim().to_owned());
-    let client_id = text("client_id").filter(|client_id| *client_id == binding.client_id)?;
-    Some(ClientCredentials { client_id, client_secret: text("client_secret").map(Sensitive::new) })
+    let secret = secrets.get(&reference.name).await.ok()?;
+    read(&secret).filter(|credentials| credentials.client_id == binding.client_id)
 }

@@ -23,6 +23,7 @@ pub mod digest;
 pub mod finalizer;
 pub mod flow;
 pub mod grant;
+pub mod jwt;
 pub mod lanes;
 pub mod leader;
 pub mod metrics;

@@ -71,7 +71,7 @@ reasons! {
     ReauthorizationRequired,
     /// The provider granted fewer scopes than were asked for.
     ScopesInsufficient,
-    /// The Secret with the API key is missing, unreadable or empty.
+    /// No API key was given, or the Secret with it is missing, unreadable, empty or holds no key of this app.
     ApiKeyMissing,
     /// The provider, its client or its endpoints are no longer those the grant was made for; nothing is sent.
     ProviderChanged,

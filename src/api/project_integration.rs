@@ -252,6 +252,9 @@ pub struct ProjectIntegrationStatus {
     /// Present only while a connect was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization: Option<AuthorizationStatus>,
+    /// The key that a disconnect was about, while `spec.apiKey` still names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disconnected_key: Option<DisconnectedKey>,
     /// The request annotations that were handled, by what they asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub handled: BTreeMap<String, String>,
@@ -281,10 +284,23 @@ pub struct Installation {
     pub last_updated_at: String,
 }
 
+/// A key that was disconnected: it is not used again until it or the spec changes, or somebody asks to connect.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DisconnectedKey {
+    /// The generation of the spec at that moment.
+    pub generation: i64,
+    /// Tells whether the Secret still holds that key; made with a secret of the operator's, and of no use to others.
+    pub fingerprint: String,
+}
+
 /// The token that is held.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenStatus {
+    /// `ApiKey` for an API key; absent for what an authorization gave.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<String>,
     /// The Secret of this namespace that holds the access token; absent when none is published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,

@@ -81,7 +81,8 @@ pub struct ProviderSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub display_name: Option<String>,
-    /// The Secret with `client_id` and `client_secret`: in the operator's namespace for a cluster provider, in its own for a tenant's.
+    /// The Secret with `client_id` and `client_secret`, or `private_key` for `PrivateKeyJwt`: in the operator's namespace for a
+    /// cluster provider, in its own for a tenant's. While a secret is replaced, `client_secret_next` holds the other one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_credentials_ref: Option<LocalSecretRef>,
     /// Which tenants' namespaces may use a cluster provider; all when absent.

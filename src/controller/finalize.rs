@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::context::Context;
-use crate::api::{FINALIZER, ProjectIntegration, ProviderKind, Reason};
+use crate::api::{FINALIZER, ProjectIntegration, Reason};
 use crate::causes::chain;
 use crate::finalizer::{self, FinalizerError};
 use crate::flow::attempts::AttemptError;
+use crate::grant::binding::ProviderRef;
 use crate::grant::plan::CLOCK_SKEW;
 use crate::grant::store::Held;
 use crate::grant::{ClientCredentials, Owner, StoreError};
@@ -135,15 +136,16 @@ async fn failed(context: &Context, integration: &ProjectIntegration, cause: &str
     context.events.warning(integration, Reason::RevocationFailed, "Revoke", &note).await;
 }
 
-/// The client's credentials: those in the grant for a tenant's provider, else the cluster provider's, if it is the same.
+/// The client's credentials as its Secret has them now, if provider and client are the same; else, for a tenant's
+/// provider, those that the grant holds.
 async fn client_of(context: &Context, held: &Held) -> Option<ClientCredentials> {
     let binding = &held.grant.binding;
-    if binding.client.is_some() {
-        return binding.client.clone();
-    }
-    let provider =
-        context.registry.find(ProviderKind::ClusterIntegrationProvider, "", &binding.provider.name).await.ok()?;
-    let credentials = context.registry.credentials(&provider).await.ok()?;
-    let same = provider.reference.uid == binding.provider.uid && credentials.client_id == binding.client_id;
-    same.then(|| (*credentials).clone())
+    let current = async {
+        let ProviderRef { kind, namespace, name, uid } = &binding.provider;
+        let provider = context.registry.find(*kind, namespace.as_deref().unwrap_or_default(), name).await.ok()?;
+        let credentials = context.registry.credentials(&provider).await.ok()?;
+        let same = provider.reference.uid == *uid && credentials.client_id == binding.client_id;
+        same.then(|| (*credentials).clone())
+    };
+    current.await.or_else(|| binding.client.clone())
 }

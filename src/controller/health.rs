@@ -11,14 +11,14 @@ use crate::causes::chain;
 use crate::grant::GrantView;
 use crate::lanes::Lane;
 use crate::oauth::identity;
+use crate::provider::connection::Connection;
 use crate::provider::endpoints::IdentityEndpoint;
-use crate::provider::registry::Usable;
 
 /// When the next check is due; `None` where there is nothing to check with or nothing to check.
 pub fn next_check(situation: &Situation<'_>, health: &Health, requested: bool) -> Option<Timestamp> {
-    let (settings, usable) = situation.served()?;
+    let (settings, connection) = situation.served()?;
     let grant = situation.grant.as_ref()?;
-    let checkable = usable.endpoints.identity.is_some() && !settings.suspend && grant.refused.is_none();
+    let checkable = connection.identity().is_some() && !settings.suspend && grant.refused.is_none();
     if !checkable || grant.intent.is_some() {
         return None;
     }
@@ -45,66 +45,69 @@ fn is_well(health: &Health) -> bool {
 }
 
 /// Makes a check and remembers what came of it.
-pub async fn check(context: &Context, situation: &Situation<'_>) {
-    let Some((settings, usable)) = situation.served() else { return };
-    let (Some(grant), Some(endpoint)) = (&situation.grant, &usable.endpoints.identity) else { return };
+///
+/// Gives the reason in which this one check ended; `None` where none was made.
+pub async fn check(context: &Context, situation: &Situation<'_>) -> Option<Reason> {
+    let (settings, connection) = situation.served()?;
+    let (grant, endpoint) = (situation.grant.as_ref()?, connection.identity()?);
     let token = match access_token(context, &situation.uid, grant).await {
         Ok(Some(token)) => token,
-        Ok(None) => return,
+        Ok(None) => return None,
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "no access token to check with");
-            return;
+            return None;
         }
     };
     let _pass = context.lanes.enter(Lane::Health, grant.summary.expires_at).await;
-    let host = endpoint.url.host_str().unwrap_or_default();
-    let admission = match context.gates.admit(&usable.provider.reference.uid, host) {
+    let host = endpoint.call.url.host_str().unwrap_or_default();
+    let admission = match context.gates.admit(&connection.provider().reference.uid, host) {
         Ok(admission) => admission,
         Err(busy) => {
             let until = Timestamp::now() + SignedDuration::try_from(busy.retry_in).unwrap_or_default();
             context.memories.update(&situation.uid, |memory| memory.health.not_before = Some(until));
-            return;
+            return None;
         }
     };
     let verdict = identity::verify(&context.outbound, endpoint, &token).await;
-    match &verdict {
-        identity::Verdict::Accepted(_) | identity::Verdict::Rejected { .. } => admission.succeeded(),
-        identity::Verdict::Limited { retry_after } => admission.limited(*retry_after),
-        identity::Verdict::Unavailable { .. } => admission.failed(),
-    }
-    let word = judge(&verdict, usable, endpoint, situation.later.is_some());
+    verdict.tell(admission);
+    let word = judge(&verdict, connection, endpoint, situation.later.is_some());
+    let reason = word.reason;
     let now = Timestamp::now();
     context.memories.update(&situation.uid, |memory| {
         // Failures in a row are those of one authorization.
         let another = memory.health.token.is_some_and(|(epoch, _)| epoch != grant.summary.epoch);
         let before = if another { Health::default() } else { memory.health.clone() };
-        // Where a later authorization ends this one, a refusal is no accident that may pass.
-        let certain = situation.later.is_some() && word.reason == Reason::Rejected;
-        let threshold = if certain { 1 } else { settings.failure_threshold };
+        // A key that has never worked was given by mistake; and where a later authorization ends this one, a refusal is no
+        // accident. There is nothing to wait for.
+        let untried = grant.summary.api_key.is_some() && before.verdict.is_none();
+        let replaced = situation.later.is_some() && word.reason == Reason::Rejected;
+        let threshold = if untried || replaced { 1 } else { settings.failure_threshold };
         let told = word.healthy.is_some();
         let health = after(&before, threshold, word, &verdict, now);
         let later = if told && health.checked_at.is_some() { situation.later.clone() } else { before.later };
         memory.health = Health { token: Some(held(grant)), later, ..health };
     });
+    Some(reason)
 }
 
-fn judge(verdict: &identity::Verdict, usable: &Usable, endpoint: &IdentityEndpoint, replaced: bool) -> Verdict {
-    let app = &usable.provider.display_name;
-    let host = endpoint.url.host_str().unwrap_or_default();
+fn judge(verdict: &identity::Verdict, connection: &Connection, endpoint: &IdentityEndpoint, replaced: bool) -> Verdict {
+    let app = &connection.provider().display_name;
+    let (what, remedy) = match connection {
+        Connection::OAuth(_) if replaced => {
+            ("access token", "a later authorization of the same installation ended this one; connect again")
+        }
+        Connection::OAuth(_) => ("access token", "if it stays so, connect again"),
+        Connection::ApiKey(_) => ("key", "if it stays so, give it another one"),
+    };
+    let host = endpoint.call.url.host_str().unwrap_or_default();
     let word = |healthy, reason, message| Verdict { healthy, reason, message };
     match verdict {
-        identity::Verdict::Accepted(_) => {
-            word(Some(true), Reason::Verified, format!("{app} accepts the access token."))
-        }
-        identity::Verdict::Rejected { status } => {
-            let remedy = if replaced {
-                "a later authorization of the same installation ended this one; connect again."
-            } else {
-                "if it stays so, connect again."
-            };
-            let message = format!("{app} refuses the access token (HTTP {status} from {host}); {remedy}");
-            word(Some(false), Reason::Rejected, message)
-        }
+        identity::Verdict::Accepted(_) => word(Some(true), Reason::Verified, format!("{app} accepts the {what}.")),
+        identity::Verdict::Rejected { status } => word(
+            Some(false),
+            Reason::Rejected,
+            format!("{app} refuses the {what} (HTTP {status} from {host}); {remedy}."),
+        ),
         identity::Verdict::Limited { .. } => {
             word(None, Reason::RateLimited, format!("{app} asks for fewer requests; the check is made again later."))
         }

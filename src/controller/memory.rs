@@ -27,6 +27,8 @@ pub struct Memory {
     pub health: Health,
     /// The access token, so that a check needs no request to the API server: epoch, generation, token.
     pub access_token: Option<(u64, u64, Sensitive)>,
+    /// What came of the last look at the Secret that `spec.apiKey` names.
+    pub key: KeyLook,
     /// When the published Secret was last looked at.
     pub verified_at: Option<Timestamp>,
     /// The resourceVersion of the status that we wrote last, and when.
@@ -48,6 +50,30 @@ pub struct Trouble {
     pub cause: String,
     /// When it is tried again.
     pub retry_at: Timestamp,
+}
+
+/// What came of the last look at the Secret that `spec.apiKey` names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyLook {
+    /// The generation of the spec that it was made for; `None` before the first.
+    pub generation: Option<i64>,
+    /// When the next is made; at once when `None`.
+    pub next: Option<Timestamp>,
+    /// Looks in a row that found no key that can be used.
+    pub misses: u32,
+    /// Fingerprint of the key that the app refused.
+    pub refused: Option<String>,
+    /// Why the key that the spec names is not the one in use.
+    pub trouble: Option<KeyTrouble>,
+}
+
+/// Why a key is not in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyTrouble {
+    /// In one word.
+    pub reason: Reason,
+    /// In words for people.
+    pub message: String,
 }
 
 /// What the health checks found.

@@ -10,6 +10,7 @@ pub mod events;
 pub mod finalize;
 pub mod health;
 pub mod integration;
+pub mod key_secret;
 pub mod memory;
 pub mod orphans;
 pub mod provider;

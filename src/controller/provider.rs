@@ -24,6 +24,7 @@ use crate::api::provider::ProviderStatus;
 use crate::api::{ClusterIntegrationProvider, GROUP, IntegrationProvider, ProviderKind, ProviderSpec, Reason};
 use crate::causes::chain;
 use crate::provider::registry::LookupError;
+use crate::provider::resolved::Provider;
 use crate::watching::{Place, strip};
 
 /// How often users are counted and credentials looked at.
@@ -125,11 +126,8 @@ async fn reconcile<K: Described>(object: Arc<DeserializeGuard<K>>, around: Arc<S
     let (ready, callback_url) = match resolved {
         Err(error) => (not_ready(&error), None),
         Ok(resolved) => {
-            let ready = match context.registry.credentials(&resolved).await {
-                Ok(_) => Observed::yes(ConditionType::Ready, Reason::Accepted, "The description can be used."),
-                Err(error) => not_ready(&LookupError::Credentials(error)),
-            };
-            (ready, Some(resolved.callback_url.to_string()))
+            let callback_url = resolved.oauth.as_ref().map(|_| resolved.callback_url.to_string());
+            (ready(context, &resolved).await, callback_url)
         }
     };
     let standing = provider.standing();
@@ -145,6 +143,21 @@ async fn reconcile<K: Described>(object: Arc<DeserializeGuard<K>>, around: Arc<S
     }
     let soon = ready.status != Some(true);
     Ok(Action::requeue(if soon { COUNT_EVERY / 4 } else { COUNT_EVERY }))
+}
+
+/// Whether a description can be used: for OAuth its client's credentials are needed, for API keys nothing more.
+async fn ready(context: &Context, provider: &Provider) -> Observed {
+    let accepted = |message| Observed::yes(ConditionType::Ready, Reason::Accepted, message);
+    match (&provider.oauth, &provider.api_key) {
+        (None, _) => accepted("The description can be used, with API keys."),
+        (Some(_), Some(_)) if provider.client_secret_name.is_none() => {
+            accepted("The description can be used, with API keys only: OAuth needs clientCredentialsRef.")
+        }
+        (Some(_), _) => match context.registry.credentials(provider).await {
+            Ok(_) => accepted("The description can be used."),
+            Err(error) => not_ready(&LookupError::Credentials(error)),
+        },
+    }
 }
 
 fn not_ready(error: &LookupError) -> Observed {

@@ -15,7 +15,7 @@ use crate::causes::chain;
 use crate::grant::plan::{REQUEST_TIMEOUT, SEND_WINDOW};
 use crate::grant::sharing::Company;
 use crate::grant::store::{Held, Marks};
-use crate::grant::{Grant, GrantView, Handled, Intent, Refusal, StoreError, Tokens};
+use crate::grant::{Binding, Grant, GrantView, Handled, Intent, Refusal, StoreError, Tokens};
 use crate::oauth::answer::{ErrorClass, TokenAnswer, TokenRefusal, expires_at};
 use crate::oauth::revoke::revoke;
 use crate::oauth::token::{TokenOutcome, TokenRequest, send};
@@ -123,7 +123,7 @@ struct Run<'a> {
 impl Run<'_> {
     async fn carry_out(&self) -> Result<Outcome, StoreError> {
         let endpoint = &self.usable.endpoints.token;
-        let host = endpoint.url.host_str().unwrap_or_default();
+        let host = endpoint.refresh_url().host_str().unwrap_or_default();
         let admission = match self.context.gates.admit(&self.usable.provider.reference.uid, host) {
             Ok(admission) => admission,
             Err(busy) => {
@@ -149,8 +149,7 @@ impl Run<'_> {
         let started = std::time::Instant::now();
         let access_token = held.grant.tokens.access_token.clone();
         let request = TokenRequest::Refresh { refresh_token, access_token };
-        let extra = &self.usable.client.refresh_params;
-        let outcome = send(&self.context.outbound, endpoint, &self.usable.credentials, &request, extra).await;
+        let outcome = send(&self.context.outbound, endpoint, &self.usable.credentials, &request).await;
         self.context.metrics.token_request(&self.usable.provider.reference.name, started.elapsed());
         outcome.tell(admission);
         match outcome {
@@ -265,6 +264,11 @@ impl Run<'_> {
                 expires_at: expires_at(answer, self.usable.client.default_lifetime, now),
             },
             scopes: answer.scopes.clone().unwrap_or_else(|| before.scopes.clone()),
+            binding: Binding {
+                // Secrets change while a grant lives; a revocation needs those of today.
+                client: before.binding.client.as_ref().map(|_| (*self.usable.credentials).clone()),
+                ..before.binding.clone()
+            },
             ..before.clone()
         }
     }

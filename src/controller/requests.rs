@@ -30,6 +30,8 @@ pub struct Requests {
 pub fn requests(situation: &Situation<'_>, mirrored: &BTreeMap<String, String>) -> Requests {
     let grant = situation.grant.as_ref();
     let created = situation.integration.creation_timestamp().map(|time| time.0);
+    // Such a key would be taken up even where nothing is held now.
+    let names_key = situation.integration.spec.api_key.is_some();
     let installed = grant.map(|grant| grant.summary.installed_at);
     let mut requests = Requests::default();
     for annotation in [request::CONNECT, request::REFRESH, request::DISCONNECT, request::CHECK] {
@@ -53,7 +55,7 @@ pub fn requests(situation: &Situation<'_>, mirrored: &BTreeMap<String, String>) 
         let slot = match annotation {
             request::CONNECT if !older(installed) => &mut requests.connect,
             request::REFRESH if grant.is_some() && !older(installed) => &mut requests.refresh,
-            request::DISCONNECT if grant.is_some() && !not_later(created) && !not_later(installed) => {
+            request::DISCONNECT if (grant.is_some() || names_key) && !not_later(created) && !not_later(installed) => {
                 &mut requests.disconnect
             }
             request::CHECK => &mut requests.check,

@@ -42,9 +42,6 @@ pub enum SettingsError {
         /// What it must be.
         expected: String,
     },
-    /// An API key where the description wants OAuth.
-    #[error("spec.apiKey: this version holds OAuth 2.0 connections only")]
-    ApiKey,
 }
 
 /// Reads the spec.
@@ -54,9 +51,6 @@ pub fn settings(integration: &ProjectIntegration) -> Result<Settings, SettingsEr
     let expected = format!("{}.{}", spec.project_id, spec.type_);
     if name != expected {
         return Err(SettingsError::Name { expected });
-    }
-    if spec.api_key.is_some() {
-        return Err(SettingsError::ApiKey);
     }
     let secret =
         spec.secret.clone().unwrap_or(crate::api::project_integration::PublishedSecret { name: None, publish: true });

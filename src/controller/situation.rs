@@ -8,6 +8,7 @@ use super::settings::{Settings, SettingsError, settings};
 use crate::api::ProjectIntegration;
 use crate::api::provider::Reauthorization;
 use crate::grant::GrantView;
+use crate::provider::connection::{Connection, Keyed};
 use crate::provider::registry::{LookupError, Usable};
 use crate::tenancy::TenantMismatch;
 
@@ -26,7 +27,7 @@ pub struct Situation<'a> {
     /// What its spec means.
     pub settings: Result<Settings, SettingsError>,
     /// Its provider; not looked up where the tenant or the spec is wrong.
-    pub provider: Option<Result<Usable, LookupError>>,
+    pub provider: Option<Result<Connection, LookupError>>,
     /// What is held for it.
     pub grant: Option<GrantView>,
     /// Whether a grant lies there that was made for another life of it.
@@ -46,31 +47,54 @@ impl<'a> Situation<'a> {
         let found = context.grant(&namespace, &name, &uid);
         let foreign = found.as_ref().is_some_and(|view| view.summary.integration.uid != uid);
         let grant = found.filter(|_| !foreign);
-        let provider =
-            if tenancy.is_ok() && settings.is_ok() { Some(context.registry.usable(integration).await) } else { None };
+        let provider = if tenancy.is_ok() && settings.is_ok() {
+            Some(context.registry.connection(integration, grant.as_ref()).await)
+        } else {
+            None
+        };
         let ends_earlier = |usable: &Usable| usable.client.reauthorization == Reauthorization::ReplacesEarlier;
         let later = match (&grant, &provider) {
-            (Some(grant), Some(Ok(usable))) if ends_earlier(usable) => context.later_sibling(grant),
+            (Some(grant), Some(Ok(Connection::OAuth(usable)))) if ends_earlier(usable) => context.later_sibling(grant),
             _ => None,
         };
         Self { integration, namespace, name, uid, tenancy, settings, provider, grant, foreign, later }
     }
 
     /// The settings and the provider, where the integration is served and both can be used.
-    pub fn served(&self) -> Option<(&Settings, &Usable)> {
+    pub fn served(&self) -> Option<(&Settings, &Connection)> {
         match (&self.tenancy, &self.settings, &self.provider) {
-            (Ok(()), Ok(settings), Some(Ok(usable))) => Some((settings, usable)),
+            (Ok(()), Ok(settings), Some(Ok(connection))) => Some((settings, connection)),
             _ => None,
         }
+    }
+
+    /// The same where it uses OAuth.
+    pub fn served_by_oauth(&self) -> Option<(&Settings, &Usable)> {
+        match self.served()? {
+            (settings, Connection::OAuth(usable)) => Some((settings, usable)),
+            (_, Connection::ApiKey(_)) => None,
+        }
+    }
+
+    /// The same where it uses an API key.
+    pub fn served_by_key(&self) -> Option<(&Settings, &Keyed)> {
+        match self.served()? {
+            (settings, Connection::ApiKey(keyed)) => Some((settings, keyed)),
+            (_, Connection::OAuth(_)) => None,
+        }
+    }
+
+    /// Whether a person can be sent to the app's consent page. Where a key is held that somebody gave, an app that takes
+    /// either can be authorized in its place; a key that the spec names has no rival.
+    pub fn can_authorize(&self) -> bool {
+        let offers = self.served().is_some_and(|(_, connection)| connection.provider().oauth.is_some());
+        offers && self.integration.spec.api_key.is_none()
     }
 
     /// Whether the provider is still the one that the grant was made for: object, client and origins.
     pub fn is_bound(&self) -> bool {
         match (&self.grant, self.served()) {
-            (Some(grant), Some((_, usable))) => {
-                let binding = usable.endpoints.binding(&usable.provider, &usable.client, &usable.credentials);
-                binding.digest() == grant.summary.binding
-            }
+            (Some(grant), Some((_, connection))) => connection.binding().digest() == grant.summary.binding,
             _ => true,
         }
     }

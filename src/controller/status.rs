@@ -8,17 +8,18 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
 use super::context::Context;
-use super::memory::Memory;
+use super::memory::{KeyTrouble, Memory};
 use super::situation::Situation;
 use crate::api::MANAGER;
 use crate::api::condition::{ConditionType, Observed, merge};
 use crate::api::project_integration::{
-    AuthorizationStatus, HealthStatus, Installation, ProjectIntegrationStatus, TokenStatus,
+    AuthorizationStatus, DisconnectedKey, HealthStatus, Installation, ProjectIntegrationStatus, TokenStatus,
 };
 use crate::api::{ProjectIntegration, Reason};
 use crate::causes::chain;
 use crate::grant::plan::Step;
 use crate::grant::{Grant, GrantView};
+use crate::provider::connection::Keyed;
 
 /// What a status is computed from.
 pub struct Facts<'a> {
@@ -38,6 +39,8 @@ pub struct Facts<'a> {
     pub denied: bool,
     /// Why a link that was asked for could not be made.
     pub connect_error: Option<String>,
+    /// The key that a disconnect was about.
+    pub disconnected_key: Option<DisconnectedKey>,
     /// Requests that were handled.
     pub handled: BTreeMap<String, String>,
     /// Now.
@@ -55,6 +58,8 @@ pub fn compute(facts: &Facts<'_>) -> ProjectIntegrationStatus {
         Some(grant) if situation.is_bound() => (Some(token_fresh(facts, grant)), Some(healthy(facts, &standing))),
         _ => (None, None),
     };
+    // A key that does not work is told of, whether an earlier one is held or none.
+    let healthy = key_trouble(facts).and_then(unhealthy).or(healthy);
     let (ready, stalled) = summary(facts, &authorized, token_fresh.as_ref(), healthy.as_ref());
     observed.extend([ready, stalled, authorized]);
     observed.extend(token_fresh);
@@ -64,6 +69,7 @@ pub fn compute(facts: &Facts<'_>) -> ProjectIntegrationStatus {
         observed_generation: Some(generation),
         conditions,
         authorization: facts.authorization.clone(),
+        disconnected_key: facts.disconnected_key.clone(),
         handled: facts.handled.clone(),
         ..ProjectIntegrationStatus::default()
     };
@@ -95,6 +101,7 @@ fn describe(
         status.installation.clone_from(&standing.installation);
     }
     status.token = Some(TokenStatus {
+        type_: grant.summary.api_key.map(|_| crate::flow::api_key::TOKEN_TYPE.to_owned()),
         secret_name: grant.published.as_ref().map(|published| published.name.clone()),
         expires_at: grant.summary.expires_at.map(seconds),
         last_refreshed_at: grant.summary.obtained_at.to_string(),
@@ -118,7 +125,19 @@ fn authorized(facts: &Facts<'_>) -> Observed {
                        connect again to replace it.";
         return Observed::no(Authorized, Reason::ForeignGrant, message);
     }
+    if let Some(trouble) =
+        key_trouble(facts).filter(|trouble| situation.grant.is_none() || unhealthy(trouble).is_none())
+    {
+        let stays = match (&situation.grant, trouble.reason) {
+            (Some(_), Reason::ApiKeyMissing) => " The earlier key stays in use.",
+            _ => "",
+        };
+        return Observed::no(Authorized, trouble.reason, format!("{}{stays}", trouble.message));
+    }
     let Some(grant) = &situation.grant else {
+        if let Some((_, keyed)) = situation.served_by_key() {
+            return Observed::no(Authorized, Reason::ApiKeyMissing, no_key(situation, keyed));
+        }
         if facts.authorization.is_some() {
             let message = "Waiting for a person to open the authorization link.";
             return Observed::no(Authorized, Reason::AuthorizationRequired, message);
@@ -142,6 +161,18 @@ fn authorized(facts: &Facts<'_>) -> Observed {
         };
         return Observed::no(Authorized, Reason::ReauthorizationRequired, message);
     }
+    if !situation.is_bound() && situation.served_by_key().is_some() {
+        let message = format!(
+            "The provider, or the address that proves its keys, is not what this key was given for, so the key is sent \
+             nowhere: change it back, or {}.",
+            if situation.integration.spec.api_key.is_some() {
+                format!("agree by asking again: kubectl integration connect {name}")
+            } else {
+                "give the key again".to_owned()
+            }
+        );
+        return Observed::no(Authorized, Reason::ProviderChanged, message);
+    }
     if !situation.is_bound() {
         let message = "The provider, its client or its endpoints are not those that this was connected with, so nothing \
                        is sent to them: change them back, or connect again.";
@@ -155,7 +186,39 @@ fn authorized(facts: &Facts<'_>) -> Observed {
         );
         return Observed::yes(Authorized, Reason::AccountMismatch, message);
     }
-    Observed::yes(Authorized, Reason::Granted, "Access is granted.")
+    let message = if grant.summary.api_key.is_some() { "An API key is held." } else { "Access is granted." };
+    Observed::yes(Authorized, Reason::Granted, message)
+}
+
+/// Why the key that the spec names is not the one in use.
+fn key_trouble<'a>(facts: &'a Facts<'_>) -> Option<&'a KeyTrouble> {
+    let named = facts.situation.integration.spec.api_key.is_some() && facts.situation.served_by_key().is_some();
+    facts.memory.key.trouble.as_ref().filter(|_| named)
+}
+
+/// The same as `Healthy`, where a key was found and the app has not accepted it.
+fn unhealthy(trouble: &KeyTrouble) -> Option<Observed> {
+    let status = match trouble.reason {
+        Reason::Rejected | Reason::ProviderUnavailable => Some(false),
+        Reason::RateLimited => None,
+        _ => return None,
+    };
+    let (reason, message) = (trouble.reason, trouble.message.clone());
+    Some(Observed { kind: ConditionType::Healthy, status, reason, message })
+}
+
+/// No key is held, and none is named.
+fn no_key(situation: &Situation<'_>, keyed: &Keyed) -> String {
+    let app = &keyed.provider.display_name;
+    if situation.integration.spec.api_key.is_some() {
+        return format!("The API key for {app} has not been read yet.");
+    }
+    let spec = &situation.integration.spec;
+    format!(
+        "{app} is connected by an API key and none was given: name a Secret in spec.apiKey, or PUT the key to \
+         /v1/tenants/{}/projects/{}/integrations/{}/credentials.",
+        spec.tenant_id, spec.project_id, spec.type_
+    )
 }
 
 fn token_fresh(facts: &Facts<'_>, grant: &GrantView) -> Observed {
@@ -197,6 +260,9 @@ fn token_fresh(facts: &Facts<'_>, grant: &GrantView) -> Observed {
         return Observed::no(TokenFresh, reason, message);
     }
     match grant.summary.expires_at {
+        None if grant.summary.api_key.is_some() => {
+            Observed::yes(TokenFresh, Reason::NeverExpires, "An API key works until the app ends it.")
+        }
         None => Observed::yes(TokenFresh, Reason::NeverExpires, "The access token has no expiry."),
         Some(_) if !grant.summary.refreshable => Observed::yes(
             TokenFresh,
@@ -256,7 +322,8 @@ fn summary(
         return block(Reason::Suspended, "Suspended by spec.suspend; what is held is kept.".to_owned(), false);
     }
     if authorized.status != Some(true) {
-        return block(authorized.reason, authorized.message.clone(), facts.authorization.is_none());
+        let passes = matches!(authorized.reason, Reason::ProviderUnavailable | Reason::RateLimited);
+        return block(authorized.reason, authorized.message.clone(), facts.authorization.is_none() && !passes);
     }
     if let Some(conflict) = &facts.memory.conflict {
         return block(Reason::SecretConflict, format!("{}.", sentence(conflict)), true);
@@ -346,7 +413,7 @@ async fn announce(
         return;
     }
     let Some((reason, _)) = Reason::ALL.iter().find(|(reason, _)| reason.as_str() == now.reason) else { return };
-    let expected = matches!(reason, Reason::AuthorizationRequired | Reason::Suspended);
+    let expected = matches!(reason, Reason::AuthorizationRequired | Reason::Disconnected | Reason::Suspended);
     if now.status == "True" && *reason == Reason::Connected || expected {
         context.events.normal(integration, *reason, "Reconcile", &now.message).await;
     } else {

@@ -58,6 +58,9 @@ pub enum BeginError {
     /// The integration is suspended.
     #[error("the integration is suspended; set spec.suspend to false first")]
     Suspended,
+    /// The integration follows a key.
+    #[error("spec.apiKey names the key of this integration; change that Secret, or remove spec.apiKey first")]
+    KeyInSpec,
     /// A value that the provider's form asks for is missing.
     #[error("parameter {0} is missing; pass param.{0}=… or set spec.parameters.{0}")]
     MissingParameter(String),
@@ -80,12 +83,13 @@ impl Flow {
         if integration.spec.suspend {
             return Err(BeginError::Suspended);
         }
-        let mut parameters = integration.spec.parameters.clone();
-        parameters.extend(who.parameters.clone());
+        if integration.spec.api_key.is_some() {
+            return Err(BeginError::KeyInSpec);
+        }
         let provider = self.registry.find(integration.spec.provider_kind, &namespace, &integration.spec.type_).await?;
-        parameters.retain(|name, _| provider.parameters.contains_key(name));
-        if let Some(missing) = provider.parameters.keys().find(|name| !parameters.contains_key(*name)) {
-            return Err(BeginError::MissingParameter(missing.clone()));
+        let parameters = provider.parameters.values(&[&integration.spec.parameters, &who.parameters]);
+        if let Some(missing) = provider.parameters.missing(&parameters) {
+            return Err(BeginError::MissingParameter(missing.to_owned()));
         }
         let usable = self.registry.usable_with(provider, &namespace, &parameters).await?;
         let owner = Owner { namespace, name: integration.name_any(), uid: integration.uid().unwrap_or_default() };

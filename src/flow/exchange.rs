@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use super::Flow;
 use crate::api::provider::Pkce;
-use crate::api::{ProjectIntegration, request};
+use crate::api::{ProjectIntegration, ProviderKind, request};
 use crate::grant::sharing::Company;
 use crate::grant::store::{Held, Marks, grant_name};
-use crate::grant::{Grant, Handled, StoreError, Tokens};
+use crate::grant::{ClientCredentials, Grant, GrantView, Handled, Owner, StoreError, Tokens};
 use crate::oauth::answer::{ErrorClass, TokenAnswer, TokenRefusal};
 use crate::oauth::attempt::Attempt;
 use crate::oauth::authorize::first_grant;
@@ -67,29 +67,28 @@ pub async fn exchange(
     code: Sensitive,
     accept: bool,
 ) -> Result<(), ExchangeError> {
-    if !still_wanted(flow, attempt).await? {
+    if !still_wanted(flow, &attempt.integration, attempt.provider.kind).await? {
         return Err(ExchangeError::Gone);
     }
     let answer = tokens_for(flow, attempt, usable, code).await?;
-    let grant = keep(flow, attempt, usable, &answer, accept).await?;
-    if matches!(still_wanted(flow, attempt).await, Ok(false)) {
+    let grant = Box::pin(keep(flow, attempt, usable, &answer, accept)).await?;
+    if matches!(still_wanted(flow, &attempt.integration, attempt.provider.kind).await, Ok(false)) {
         // Deletion may have passed by before the grant was there; nobody else will clean it up.
-        give_back(flow, usable, &grant).await;
+        give_back(flow, Some(&usable.credentials), &grant).await;
         return Err(ExchangeError::Gone);
     }
     Ok(())
 }
 
 /// Whether the integration is still there, the same, and served.
-async fn still_wanted(flow: &Flow, attempt: &Attempt) -> Result<bool, ExchangeError> {
-    let owner = &attempt.integration;
+pub(super) async fn still_wanted(flow: &Flow, owner: &Owner, kind: ProviderKind) -> Result<bool, ExchangeError> {
     let api: Api<ProjectIntegration> = Api::namespaced(flow.client.clone(), &owner.namespace);
     let found = api.get_opt(&owner.name).await.map_err(|source| ExchangeError::Integration(Box::new(source)))?;
     Ok(found.is_some_and(|integration| {
         integration.metadata.uid.as_deref() == Some(owner.uid.as_str())
             && integration.metadata.deletion_timestamp.is_none()
             && !integration.spec.suspend
-            && integration.spec.provider_kind == attempt.provider.kind
+            && integration.spec.provider_kind == kind
             && flow.tenants.check(&owner.namespace, &integration.spec.tenant_id).is_ok()
     }))
 }
@@ -112,8 +111,7 @@ async fn tokens_for(
         sends += 1;
         // A person is waiting, so the gate is told what happens but not asked for leave.
         let admission = flow.gates.admit(&usable.provider.reference.uid, host).ok();
-        let outcome =
-            send(&flow.outbound, endpoint, &usable.credentials, &token_request, &usable.client.token_params).await;
+        let outcome = send(&flow.outbound, endpoint, &usable.credentials, &token_request).await;
         if let Some(admission) = admission {
             outcome.tell(admission);
         }
@@ -168,7 +166,8 @@ async fn keep(
                 if !accept && is_other_account(&held, &grant) {
                     return refuse_other_account(flow, usable, &held, &grant).await;
                 }
-                replace(flow, usable, &held, grant, answered(attempt, Some(&held))).await
+                let client = Some(&*usable.credentials);
+                replace(flow, client, &held, &grant, answered(attempt, Some(&held))).await.map(|_| grant)
             }
         };
         match written {
@@ -275,13 +274,13 @@ fn answered(attempt: &Attempt, held: Option<&Held>) -> Handled {
 }
 
 /// Begins a new epoch in the place of what is held.
-async fn replace(
+pub(super) async fn replace(
     flow: &Flow,
-    usable: &Usable,
+    client: Option<&ClientCredentials>,
     held: &Held,
-    grant: Grant,
+    grant: &Grant,
     handled: Handled,
-) -> Result<Grant, StoreError> {
+) -> Result<GrantView, StoreError> {
     let same_life = held.grant.integration.uid == grant.integration.uid;
     let marks = Marks {
         intent: Some(None),
@@ -293,16 +292,16 @@ async fn replace(
         orphaned: Some(None),
         leaving: Some(None),
     };
-    flow.grants.replace(&held.view, &grant, &marks).await?;
+    let view = flow.grants.replace(&held.view, grant, &marks).await?;
     // The tokens before: revoked only where that cannot end the new grant or a sibling's. The new grant stands by now, so
     // that it is among those that are looked at.
-    if same_life && held.view.refused.is_none() && is_harmless(flow, &held.grant, &grant).await {
-        let client = (held.grant.binding.client_id == usable.credentials.client_id).then_some(&*usable.credentials);
+    if same_life && held.view.refused.is_none() && is_harmless(flow, &held.grant, grant).await {
+        let client = client.filter(|client| client.client_id == held.grant.binding.client_id);
         if let Err(error) = revoke(&flow.outbound, &held.grant, client).await {
             tracing::info!(error = &error as &dyn std::error::Error, "the tokens before could not be revoked");
         }
     }
-    Ok(grant)
+    Ok(view)
 }
 
 /// Whether the tokens of `old` can be revoked without an end of `new`, or of what others hold. Where it is not known
@@ -331,7 +330,7 @@ async fn give_back_tokens(flow: &Flow, usable: &Usable, grant: &Grant) {
 
 /// Revokes and removes a grant whose integration is gone or not served any more, with what the controller may have
 /// published of it already.
-async fn give_back(flow: &Flow, usable: &Usable, grant: &Grant) {
+pub(super) async fn give_back(flow: &Flow, client: Option<&ClientCredentials>, grant: &Grant) {
     let name = grant_name(&grant.integration.namespace, &grant.integration.name);
     let mut revoked = false;
     for _ in 0..GIVE_BACKS {
@@ -342,7 +341,7 @@ async fn give_back(flow: &Flow, usable: &Usable, grant: &Grant) {
         if !revoked {
             held = match flow.grants.leave(&held).await {
                 Ok((left, company)) => {
-                    revoke_unshared(flow, usable, &left.grant, company).await;
+                    revoke_unshared(flow, client, &left.grant, company).await;
                     left
                 }
                 Err(error) if error.is_conflict() => continue,
@@ -368,12 +367,12 @@ async fn give_back(flow: &Flow, usable: &Usable, grant: &Grant) {
     }
 }
 
-async fn revoke_unshared(flow: &Flow, usable: &Usable, grant: &Grant, company: Company) {
+async fn revoke_unshared(flow: &Flow, client: Option<&ClientCredentials>, grant: &Grant, company: Company) {
     if grant.binding.revocation_harms(company) {
         tracing::info!("a grant without integration is not revoked: others hold the same installation");
         return;
     }
-    if let Err(error) = revoke(&flow.outbound, grant, Some(&usable.credentials)).await {
+    if let Err(error) = revoke(&flow.outbound, grant, client).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "a grant without integration was not revoked");
     }
 }

@@ -4,17 +4,19 @@
 //! the origins are kept in the grant and compared before each use. The binding also holds all that a revocation needs,
 //! since in a dying namespace the provider and its client Secret are gone first.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::credentials::ClientCredentials;
 use crate::api::ProviderKind;
 use crate::api::provider::{
-    ClientAuthentication, Method, Reauthorization, RequestFormat, RevocationAuthentication, RevocationEffect,
-    TokenChoice,
+    Assertion, ClientAuthentication, Method, Reauthorization, RequestFormat, RevocationAuthentication,
+    RevocationEffect, TokenChoice,
 };
 use crate::digest::short_hash;
-use crate::sensitive::Sensitive;
 
 /// A provider object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -31,30 +33,24 @@ pub struct ProviderRef {
     pub uid: String,
 }
 
-/// The client's credentials at the provider (RFC 6749 §2.3.1).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ClientCredentials {
-    /// The client identifier; not a secret.
-    pub client_id: String,
-    /// The client secret; `None` for a public client.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_secret: Option<Sensitive>,
-}
-
 /// How a grant is tied to its provider.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Binding {
     /// The provider object.
     pub provider: ProviderRef,
-    /// The client that the grant was made to.
+    /// The client that the grant was made to; empty for an API key, which knows none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub client_id: String,
     /// For a tenant's own provider: its client's credentials, so that a revocation needs nothing of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientCredentials>,
-    /// Token endpoint.
-    pub token_url: Url,
+    /// Token endpoint; none for an API key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_url: Option<Url>,
+    /// Where a refresh is sent, if not to the token endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_url: Option<Url>,
     /// Introspection endpoint (RFC 7662).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub introspection_url: Option<Url>,
@@ -62,16 +58,25 @@ pub struct Binding {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity_url: Option<Url>,
     /// How the client authenticates.
+    #[serde(default)]
     pub client_authentication: ClientAuthentication,
+    /// How client assertions are made.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub assertion: Assertion,
+    /// Names that the provider has for parameters of the protocol.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameter_names: BTreeMap<String, String>,
     /// The body of token requests.
+    #[serde(default)]
     pub request_format: RequestFormat,
     /// The whole revocation request, with its address rendered; `None` where the provider has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<RevocationRequest>,
     /// What a revocation ends.
+    #[serde(default)]
     pub revocation_effect: RevocationEffect,
     /// What a second authorization of the same installation does to the first.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_independent")]
     pub reauthorization: Reauthorization,
     /// Private networks that the provider's endpoints may lie in.
     #[serde(default)]
@@ -91,6 +96,9 @@ pub struct RevocationRequest {
     /// How the token is passed; nothing in the body when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<TokenInBody>,
+    /// When a 2xx answer is a yes: CEL over `response`; always when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success: Option<String>,
     /// Statuses beyond 2xx that mean the token is gone already.
     #[serde(default)]
     pub gone: Vec<u16>,
@@ -111,21 +119,111 @@ pub struct TokenInBody {
 impl Binding {
     /// The client: the origin of its server, and its id there.
     pub fn client_at(&self) -> (String, &str) {
-        (origin(Some(&self.token_url)), &self.client_id)
+        (origin(self.token_url.as_ref()), &self.client_id)
+    }
+
+    /// That of an API key: the provider, and the one place that the operator itself sends it to.
+    pub fn of_api_key(provider: ProviderRef, identity_url: Option<Url>, private_networks: Vec<IpNet>) -> Self {
+        Self {
+            provider,
+            client_id: String::new(),
+            client: None,
+            token_url: None,
+            refresh_url: None,
+            introspection_url: None,
+            identity_url,
+            client_authentication: ClientAuthentication::default(),
+            assertion: Assertion::default(),
+            parameter_names: BTreeMap::new(),
+            request_format: RequestFormat::default(),
+            revocation: None,
+            revocation_effect: RevocationEffect::default(),
+            reauthorization: Reauthorization::default(),
+            private_networks,
+        }
     }
 
     /// A digest of everything that must stay the same for the credentials to be sent: provider, client and origins.
     pub fn digest(&self) -> String {
-        short_hash(&[
-            &self.provider.uid,
-            &self.client_id,
-            &origin(Some(&self.token_url)),
-            &origin(self.introspection_url.as_ref()),
-            &origin(self.identity_url.as_ref()),
-        ])
+        let mut parts = vec![
+            self.provider.uid.clone(),
+            self.client_id.clone(),
+            origin(self.token_url.as_ref()),
+            origin(self.introspection_url.as_ref()),
+            origin(self.identity_url.as_ref()),
+        ];
+        // Grants that were made before there was such a field keep their digests.
+        parts.extend(self.refresh_url.as_ref().map(|url| origin(Some(url))));
+        short_hash(&parts.iter().map(String::as_str).collect::<Vec<_>>())
     }
 }
 
 fn origin(url: Option<&Url>) -> String {
     url.map(|url| url.origin().ascii_serialization()).unwrap_or_default()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_independent(reauthorization: &Reauthorization) -> bool {
+    *reauthorization == Reauthorization::Independent
+}
+
+fn is_default(assertion: &Assertion) -> bool {
+    *assertion == Assertion::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// As it was written before there were API keys and other places for a refresh.
+    fn stored() -> serde_json::Value {
+        json!({
+            "provider": { "kind": "ClusterIntegrationProvider", "name": "app", "uid": "u" },
+            "clientId": "client",
+            "tokenUrl": "https://app.example.com/token",
+            "identityUrl": "https://api.example.com/me",
+            "clientAuthentication": "ClientSecretPost",
+            "requestFormat": "Form",
+            "revocationEffect": "Grant",
+            "privateNetworks": [],
+        })
+    }
+
+    #[test]
+    fn stored_grants_stay_readable_and_bound() {
+        let mut binding: Binding = serde_json::from_value(stored()).unwrap();
+        let parts = ["u", "client", "https://app.example.com", "", "https://api.example.com"];
+        let as_before = short_hash(&parts);
+        assert_eq!(binding.digest(), as_before);
+        assert_eq!(serde_json::to_value(&binding).unwrap(), stored());
+        binding.refresh_url = Some("https://app.example/refresh".parse().unwrap());
+        let bound = binding.digest();
+        assert_ne!(bound, as_before);
+        binding.refresh_url = Some("https://app.example/elsewhere".parse().unwrap());
+        assert_eq!(binding.digest(), bound, "the origin counts, not the path");
+        binding.refresh_url = Some("https://evil.example/refresh".parse().unwrap());
+        assert_ne!(binding.digest(), bound);
+    }
+
+    #[test]
+    fn a_key_is_bound_to_provider_and_origin() {
+        let provider = |uid: &str| ProviderRef {
+            kind: ProviderKind::ClusterIntegrationProvider,
+            namespace: None,
+            name: "app".into(),
+            uid: uid.into(),
+        };
+        let digest = |uid: &str, url: Option<&str>| {
+            Binding::of_api_key(provider(uid), url.map(|url| url.parse().unwrap()), vec![]).digest()
+        };
+        let here = digest("u", Some("https://api.example.com/me"));
+        assert_eq!(here, digest("u", Some("https://api.example.com/v2/me")));
+        for other in [digest("v", Some("https://api.example.com/me")), digest("u", Some("https://evil.example.com/me"))]
+        {
+            assert_ne!(here, other);
+        }
+        assert_ne!(here, digest("u", None));
+    }
 }

@@ -4,6 +4,7 @@
 //! people read are derived from it and can be rebuilt. Everything here but [`store`] is pure: no client, no clock.
 
 pub mod binding;
+pub mod credentials;
 pub mod plan;
 pub mod record;
 pub mod schedule;
@@ -15,8 +16,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use binding::{Binding, ClientCredentials};
-pub use record::{GrantView, Handled, Intent, Published, Refusal, Summary};
+pub use binding::Binding;
+pub use credentials::{ClientCredentials, Which};
+pub use record::{GrantView, Handled, Intent, KeySource, Published, Refusal, Summary};
 pub use store::{GrantStore, StoreError};
 
 use crate::api::provider::Reauthorization;
@@ -46,6 +48,9 @@ pub struct Grant {
     /// The attempt whose answer these tokens are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<String>,
+    /// For an API key, which lies in `tokens` as the access token: where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<KeySource>,
     /// The tokens.
     pub tokens: Tokens,
     /// Scopes that the provider granted.
@@ -120,6 +125,7 @@ impl Grant {
             epoch: self.epoch,
             generation: self.generation,
             attempt: self.attempt.clone(),
+            api_key: self.api_key,
             obtained_at: self.tokens.obtained_at,
             expires_at: self.tokens.expires_at,
             refreshable: self.tokens.refresh_token.is_some(),
@@ -146,6 +152,7 @@ pub(crate) mod tests_support {
             epoch: 1,
             generation: 1,
             attempt: None,
+            api_key: None,
             obtained_at: Timestamp::from_second(obtained).unwrap(),
             expires_at: expires.map(|second| Timestamp::from_second(second).unwrap()),
             refreshable: true,
@@ -180,21 +187,8 @@ pub(crate) mod tests_support {
         }
     }
 
-    /// A binding to a provider that revokes by RFC 7009.
+    /// A binding that says nothing of revocation.
     pub(crate) fn binding() -> Binding {
-        Binding {
-            provider: summary(0, None).provider,
-            client_id: "client".into(),
-            client: None,
-            token_url: "https://app.example/token".parse().unwrap(),
-            introspection_url: None,
-            identity_url: None,
-            client_authentication: crate::api::provider::ClientAuthentication::default(),
-            request_format: crate::api::provider::RequestFormat::default(),
-            revocation: None,
-            revocation_effect: crate::api::provider::RevocationEffect::default(),
-            reauthorization: Reauthorization::default(),
-            private_networks: vec![],
-        }
+        Binding::of_api_key(summary(0, None).provider, None, vec![])
     }
 }

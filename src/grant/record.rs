@@ -41,6 +41,9 @@ pub struct Summary {
     /// The attempt whose answer these tokens are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<String>,
+    /// For an API key: where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<KeySource>,
     /// When the tokens were received.
     pub obtained_at: Timestamp,
     /// When the access token expires.
@@ -63,6 +66,15 @@ pub struct Summary {
     /// Keyed hash of the access token, by which grants that hold the same one are found; only beside `installation`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+}
+
+/// Where an API key came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeySource {
+    /// The Secret that `spec.apiKey` names, which it follows.
+    Spec,
+    /// Somebody gave it over HTTP, and it exists nowhere else.
+    Given,
 }
 
 /// A refresh that is about to be sent, or was and has not been heard of: lock and write-ahead record in one.

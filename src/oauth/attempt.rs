@@ -121,6 +121,11 @@ impl SigningKey {
         Sensitive::new(authenticate(&self.0, "fingerprints", ""))
     }
 
+    /// What is kept of an API key to know it again: nobody without the signing key can tell anything from it.
+    pub fn fingerprint(&self, uid: &str, key: &Sensitive) -> String {
+        authenticate(&self.0, "api-key", &format!("{uid} {}", key.expose()))
+    }
+
     /// Proof that a page was shown to a browser for a ticket.
     pub fn click(&self, ticket: &str, browser: &str) -> Sensitive {
         Sensitive::new(authenticate(&self.0, "click", &format!("{ticket} {browser}")))

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::answer::{TokenAnswer, expires_at};
 use super::attempt::Attempt;
+use super::client::named;
 use crate::api::provider::Pkce;
 use crate::digest::{sha256_base64url, short_hash};
 use crate::grant::{Binding, ClientCredentials, Grant, Installed, Tokens};
@@ -25,26 +26,24 @@ pub fn authorization_url(
     attempt: &Attempt,
     state: &str,
 ) -> Url {
-    let mut url = endpoints.authorization.clone();
-    {
-        let mut query = url.query_pairs_mut();
-        query
-            .append_pair("response_type", "code")
-            .append_pair("client_id", &credentials.client_id)
-            .append_pair("redirect_uri", attempt.redirect_uri.as_str())
-            .append_pair("state", state);
-        if !attempt.scopes.is_empty() {
-            query.append_pair("scope", &attempt.scopes.join(&client.scope_separator));
-        }
-        if client.pkce == Pkce::S256 {
-            query
-                .append_pair("code_challenge", &sha256_base64url(attempt.verifier.expose()))
-                .append_pair("code_challenge_method", "S256");
-        }
-        for (name, value) in &client.authorization_params {
-            query.append_pair(name, value);
-        }
+    let scopes = attempt.scopes.join(&client.scope_separator);
+    let challenge = sha256_base64url(attempt.verifier.expose());
+    let mut parameters = vec![
+        ("response_type", "code"),
+        ("client_id", &credentials.client_id),
+        ("redirect_uri", attempt.redirect_uri.as_str()),
+        ("state", state),
+    ];
+    if !scopes.is_empty() {
+        parameters.push(("scope", &scopes));
     }
+    if client.pkce == Pkce::S256 {
+        parameters.extend([("code_challenge", challenge.as_str()), ("code_challenge_method", "S256")]);
+    }
+    let named = parameters.into_iter().map(|(name, value)| (named(name, &client.parameter_names), value));
+    let extra = endpoints.authorization_params.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let mut url = endpoints.authorization.clone();
+    url.query_pairs_mut().extend_pairs(named.chain(extra));
     url
 }
 
@@ -60,6 +59,7 @@ pub fn variables(
         identity: without_tokens(identity),
         integration: owner.clone(),
         parameters: json!(attempt_parameters),
+        ..Variables::default()
     }
 }
 
@@ -88,6 +88,7 @@ pub fn first_grant(
         epoch,
         generation: 1,
         attempt: None,
+        api_key: None,
         tokens: Tokens {
             access_token: answer.access_token.clone(),
             token_type: answer.token_type.clone(),
@@ -121,7 +122,7 @@ pub fn installation(expression: Option<&Expression>, binding: &Binding, variable
 }
 
 /// Evaluates what goes to `status.metadata`; a result that holds a secret is left out. At most 4 KiB in all.
-fn public_values(
+pub fn public_values(
     expressions: &BTreeMap<String, Arc<Expression>>,
     variables: &Variables,
     secrets: &[&str],
@@ -143,7 +144,7 @@ fn public_values(
 }
 
 /// Evaluates what goes into the token Secret. A refresh token never does, whatever name an app repeats it under.
-fn secret_values(
+pub fn secret_values(
     expressions: &BTreeMap<String, Arc<Expression>>,
     variables: &Variables,
     refresh_token: Option<&Sensitive>,

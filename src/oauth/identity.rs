@@ -1,18 +1,14 @@
 //! The call that proves a credential and says whose it is.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::ACCEPT;
-use http::{HeaderMap, HeaderValue, Method};
-use jiff::Timestamp;
 use serde_json::Value;
 
-use super::bearer;
-use crate::api::provider::Method as CallMethod;
+use super::call::{Answer, send};
 use crate::provider::endpoints::IdentityEndpoint;
 use crate::provider::expression::Variables;
-use crate::provider::outbound::{Outbound, OutboundRequest, SendError, retry_after};
+use crate::provider::gate::Admission;
+use crate::provider::outbound::{Outbound, SendError};
 use crate::sensitive::Sensitive;
 
 /// What the provider made of the credential.
@@ -39,46 +35,76 @@ pub enum Verdict {
     },
 }
 
-/// Tries an access token.
-pub async fn verify(outbound: &Outbound, endpoint: &IdentityEndpoint, access_token: &Sensitive) -> Verdict {
-    let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    bearer(&mut headers, access_token.expose());
-    let request = OutboundRequest {
-        method: match endpoint.method {
-            CallMethod::Get => Method::GET,
-            CallMethod::Post => Method::POST,
-            CallMethod::Delete => Method::DELETE,
-        },
-        url: endpoint.url.clone(),
-        headers,
-        body: (endpoint.method == CallMethod::Post).then(Vec::new),
-        private_networks: Arc::clone(&endpoint.private_networks),
-        timeout: super::token::TIMEOUT,
-    };
-    let response = match outbound.send(request).await {
-        Ok(response) => response,
-        Err(source) => return Verdict::Unavailable { status: None, source: Some(source) },
-    };
-    let status = response.status.as_u16();
-    match status {
-        429 => Verdict::Limited { retry_after: retry_after(&response.headers, Timestamp::now()) },
-        // GitHub and others signal a limit with 403; a header tells it from a refusal.
-        403 if response.headers.get("x-ratelimit-remaining").is_some_and(|left| left == "0") => {
-            Verdict::Limited { retry_after: retry_after(&response.headers, Timestamp::now()) }
+impl Verdict {
+    /// Tells the gate what came of a call that it admitted.
+    pub fn tell(&self, admission: Admission) {
+        match self {
+            Self::Accepted(_) | Self::Rejected { .. } => admission.succeeded(),
+            Self::Limited { retry_after } => admission.limited(*retry_after),
+            Self::Unavailable { .. } => admission.failed(),
         }
-        200..=299 => judge(status, &response.body, endpoint),
-        400..=499 => Verdict::Rejected { status },
-        _ => Verdict::Unavailable { status: Some(status), source: None },
     }
 }
 
-fn judge(status: u16, body: &[u8], endpoint: &IdentityEndpoint) -> Verdict {
-    let identity = serde_json::from_slice(body).unwrap_or(Value::Null);
-    let Some(success) = &endpoint.success else { return Verdict::Accepted(identity) };
-    let variables = Variables { identity: identity.clone(), ..Variables::default() };
-    match success.evaluate(&variables) {
-        Ok(Value::Bool(true)) => Verdict::Accepted(identity),
-        _ => Verdict::Rejected { status },
+/// Tries a credential.
+pub async fn verify(outbound: &Outbound, endpoint: &IdentityEndpoint, credential: &Sensitive) -> Verdict {
+    judge(send(outbound, &endpoint.call, credential).await, endpoint)
+}
+
+fn judge(answer: Answer, endpoint: &IdentityEndpoint) -> Verdict {
+    match answer {
+        Answer::Success { status, body } => {
+            let Some(success) = &endpoint.success else { return Verdict::Accepted(body) };
+            let variables = Variables { identity: body, ..Variables::default() };
+            match success.evaluate(&variables) {
+                Ok(Value::Bool(true)) => Verdict::Accepted(variables.identity),
+                _ => Verdict::Rejected { status },
+            }
+        }
+        // The credential is good, and this call is beyond its rights.
+        Answer::Refused { status } if endpoint.limited.contains(&status) => Verdict::Accepted(Value::Null),
+        Answer::Refused { status } => Verdict::Rejected { status },
+        Answer::Limited { retry_after } => Verdict::Limited { retry_after },
+        Answer::Unavailable { status, source } => Verdict::Unavailable { status, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::provider::call::{CallTemplate, Placement};
+    use crate::provider::expression::Expression;
+    use crate::provider::template::UrlTemplate;
+
+    fn endpoint(success: Option<&str>, limited: &[u16]) -> IdentityEndpoint {
+        let url = UrlTemplate::parse("https://api.example.com/me").unwrap();
+        let call = CallTemplate::get(url, &BTreeMap::new(), &[]).unwrap();
+        IdentityEndpoint {
+            call: call.prepare(&Placement::default(), &BTreeMap::new(), &Arc::from([])).unwrap(),
+            success: success.map(|source| Arc::new(Expression::compile(source).unwrap())),
+            limited: limited.to_vec(),
+        }
+    }
+
+    #[test]
+    fn success_is_what_the_description_says() {
+        let endpoint = endpoint(Some("identity.ok == true"), &[]);
+        let answer = |body| Answer::Success { status: 200, body };
+        assert!(matches!(judge(answer(json!({ "ok": true })), &endpoint), Verdict::Accepted(_)));
+        for body in [json!({ "ok": false }), json!({ "ok": "true" }), json!({}), Value::Null] {
+            assert!(matches!(judge(answer(body), &endpoint), Verdict::Rejected { status: 200 }));
+        }
+    }
+
+    #[test]
+    fn a_limited_credential_is_good() {
+        let endpoint = endpoint(None, &[403]);
+        assert!(matches!(judge(Answer::Refused { status: 403 }, &endpoint), Verdict::Accepted(Value::Null)));
+        assert!(matches!(judge(Answer::Refused { status: 401 }, &endpoint), Verdict::Rejected { status: 401 }));
     }
 }

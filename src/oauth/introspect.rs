@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderValue, Method};
 use ipnet::IpNet;
 use url::Url;
 
-use super::{authenticate_client, encode_body};
-use crate::api::provider::{ClientAuthentication, RequestFormat};
+use super::client::{ClientRules, Tries, encode_body, told_of_client};
+use crate::api::provider::RequestFormat;
 use crate::grant::ClientCredentials;
 use crate::provider::outbound::{Outbound, OutboundRequest, SendError};
 use crate::sensitive::Sensitive;
@@ -31,28 +31,34 @@ pub enum IntrospectError {
 pub async fn is_active(
     outbound: &Outbound,
     url: &Url,
-    authentication: ClientAuthentication,
+    rules: ClientRules<'_>,
     client: &ClientCredentials,
     refresh_token: &Sensitive,
     private_networks: Arc<[IpNet]>,
 ) -> Result<bool, IntrospectError> {
-    let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    let mut parameters = vec![
-        ("token".to_owned(), refresh_token.expose().to_owned()),
-        ("token_type_hint".to_owned(), "refresh_token".to_owned()),
-    ];
-    authenticate_client(authentication, client, &mut headers, &mut parameters);
-    let body = encode_body(RequestFormat::Form, &parameters, &mut headers);
-    let request = OutboundRequest {
-        method: Method::POST,
-        url: url.clone(),
-        headers,
-        body: Some(body),
-        private_networks,
-        timeout: super::token::TIMEOUT,
+    let mut tries = Tries::new(client);
+    let response = loop {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let mut parameters = vec![
+            ("token".to_owned(), refresh_token.expose().to_owned()),
+            ("token_type_hint".to_owned(), "refresh_token".to_owned()),
+        ];
+        tries.authenticate(rules, &mut headers, &mut parameters);
+        let body = encode_body(RequestFormat::Form, &parameters, rules.names, &mut headers);
+        let request = OutboundRequest {
+            method: Method::POST,
+            url: url.clone(),
+            headers,
+            body: Some(body),
+            private_networks: Arc::clone(&private_networks),
+            timeout: tries.timeout(),
+        };
+        let response = outbound.send(request).await?;
+        if !tries.go_on(told_of_client(&response)) {
+            break response;
+        }
     };
-    let response = outbound.send(request).await?;
     serde_json::from_slice::<serde_json::Value>(&response.body)
         .ok()
         .filter(|_| response.status.is_success())

@@ -2,12 +2,14 @@
 
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method};
+use serde_json::Value;
 
-use super::{authenticate_client, basic, bearer, encode_body};
+use super::client::{ClientRules, Told, Tries, bearer, encode_body, told_of_client};
 use crate::api::provider::{Method as RevocationMethod, RevocationAuthentication, TokenChoice};
+use crate::grant::binding::{RevocationRequest, TokenInBody};
 use crate::grant::{ClientCredentials, Grant};
-use crate::provider::outbound::{Outbound, OutboundRequest, SendError};
-use crate::sensitive::Sensitive;
+use crate::provider::expression::{Expression, Variables, without_tokens};
+use crate::provider::outbound::{Outbound, OutboundRequest, OutboundResponse, SendError};
 
 /// A revocation did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +26,40 @@ pub enum RevokeError {
         /// The status.
         status: u16,
     },
+    /// The provider answered with success, and its answer says otherwise.
+    #[error("the revocation endpoint answered HTTP {status}, but not what oauth2.revocation.success asks for")]
+    Denied {
+        /// The status.
+        status: u16,
+    },
 }
 
 /// Revokes what `grant` holds. A provider without revocation is done at once; a token that is gone already is a success.
 pub async fn revoke(outbound: &Outbound, grant: &Grant, client: Option<&ClientCredentials>) -> Result<(), RevokeError> {
     let binding = &grant.binding;
     let Some(revocation) = &binding.revocation else { return Ok(()) };
-    let client = client.or(binding.client.as_ref());
+    let by_client = match revocation.authentication {
+        RevocationAuthentication::Client | RevocationAuthentication::ClientBasic => true,
+        RevocationAuthentication::Bearer | RevocationAuthentication::None => false,
+    };
+    let nobody = ClientCredentials::new(&binding.client_id, None);
+    let client = match client.or(binding.client.as_ref()) {
+        Some(client) => client,
+        None if by_client => return Err(RevokeError::NoClient),
+        None => &nobody,
+    };
+    let mut tries = Tries::new(client);
+    loop {
+        let response = outbound.send(request(grant, revocation, &tries)).await?;
+        let told = if by_client { told_of_client(&response) } else { Told::Unclear };
+        if !tries.go_on(told) {
+            return judge(revocation, &response);
+        }
+    }
+}
+
+fn request(grant: &Grant, revocation: &RevocationRequest, tries: &Tries<'_>) -> OutboundRequest {
+    let rules = ClientRules::from(&grant.binding);
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     let mut parameters = Vec::new();
@@ -42,40 +71,81 @@ pub async fn revoke(outbound: &Outbound, grant: &Grant, client: Option<&ClientCr
         parameters.push((body.parameter.clone(), token.expose().to_owned()));
     }
     match revocation.authentication {
-        RevocationAuthentication::Client => {
-            let client = client.ok_or(RevokeError::NoClient)?;
-            authenticate_client(binding.client_authentication, client, &mut headers, &mut parameters);
-        }
-        RevocationAuthentication::ClientBasic => {
-            let client = client.ok_or(RevokeError::NoClient)?;
-            let secret = client.client_secret.as_ref().map_or("", Sensitive::expose);
-            basic(&mut headers, &client.client_id, secret);
-        }
+        RevocationAuthentication::Client => tries.authenticate(rules, &mut headers, &mut parameters),
+        RevocationAuthentication::ClientBasic => tries.basic(&mut headers),
         RevocationAuthentication::Bearer => bearer(&mut headers, grant.tokens.access_token.expose()),
         RevocationAuthentication::None => {}
     }
-    let body =
-        revocation.body.as_ref().map(|body| encode_body(body.format, &parameters, &mut headers)).unwrap_or_default();
-    let response = outbound
-        .send(OutboundRequest {
-            method: match revocation.method {
-                RevocationMethod::Get => Method::GET,
-                RevocationMethod::Post => Method::POST,
-                RevocationMethod::Delete => Method::DELETE,
-            },
-            url: revocation.url.clone(),
-            headers,
-            body: Some(body),
-            private_networks: binding.private_networks.as_slice().into(),
-            timeout: super::token::TIMEOUT,
-        })
-        .await?;
+    let encode = |body: &TokenInBody| encode_body(body.format, &parameters, rules.names, &mut headers);
+    let body = revocation.body.as_ref().map(encode).unwrap_or_default();
+    OutboundRequest {
+        method: match revocation.method {
+            RevocationMethod::Get => Method::GET,
+            RevocationMethod::Post => Method::POST,
+            RevocationMethod::Delete => Method::DELETE,
+        },
+        url: revocation.url.clone(),
+        headers,
+        body: Some(body),
+        private_networks: grant.binding.private_networks.as_slice().into(),
+        timeout: tries.timeout(),
+    }
+}
+
+fn judge(revocation: &RevocationRequest, response: &OutboundResponse) -> Result<(), RevokeError> {
     let status = response.status.as_u16();
     // A dead Bearer token answers 401: what was to be revoked is gone.
     let dead = revocation.authentication == RevocationAuthentication::Bearer && status == 401;
-    if response.status.is_success() || dead || revocation.gone.contains(&status) {
-        Ok(())
-    } else {
-        Err(RevokeError::Refused { status })
+    if dead || revocation.gone.contains(&status) {
+        return Ok(());
+    }
+    if !response.status.is_success() {
+        return Err(RevokeError::Refused { status });
+    }
+    match &revocation.success {
+        Some(success) if !says_yes(success, response) => Err(RevokeError::Denied { status }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the expression holds over the answer. It compiled when the grant was made.
+fn says_yes(success: &str, response: &OutboundResponse) -> bool {
+    let body = serde_json::from_slice(&response.body).unwrap_or(Value::Null);
+    let variables = Variables { response: without_tokens(&body), ..Variables::default() };
+    let verdict = Expression::compile(success).map(|success| success.evaluate(&variables));
+    matches!(verdict, Ok(Ok(Value::Bool(true))))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn judged(status: u16, body: &Value, success: Option<&str>) -> Result<(), RevokeError> {
+        let revocation = RevocationRequest {
+            method: RevocationMethod::Post,
+            url: "https://app.example/revoke".parse().unwrap(),
+            authentication: RevocationAuthentication::None,
+            body: None,
+            success: success.map(str::to_owned),
+            gone: vec![404],
+        };
+        let status = http::StatusCode::from_u16(status).unwrap();
+        let body = body.to_string().into_bytes();
+        judge(&revocation, &OutboundResponse { status, headers: HeaderMap::new(), body })
+    }
+
+    #[test]
+    fn a_yes_is_what_the_description_says() {
+        let success = Some("response.ok == true || response.error == 'token_revoked'");
+        assert!(judged(200, &json!({ "ok": false }), None).is_ok());
+        assert!(judged(200, &json!({ "ok": true }), success).is_ok());
+        assert!(judged(200, &json!({ "ok": false, "error": "token_revoked" }), success).is_ok());
+        for body in [json!({ "ok": false, "error": "ratelimited" }), json!("<html>"), json!(null)] {
+            assert!(matches!(judged(200, &body, success), Err(RevokeError::Denied { status: 200 })), "{body}");
+        }
+        assert!(judged(404, &json!(null), success).is_ok(), "gone is gone");
+        assert!(matches!(judged(500, &json!({ "ok": true }), success), Err(RevokeError::Refused { status: 500 })));
     }
 }

@@ -11,8 +11,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::answer::{self, Answer, ErrorClass, TokenAnswer, TokenRefusal};
-use super::{authenticate_client, encode_body};
-use crate::api::provider::ErrorWords;
+use super::client::{Told, Tries, encode_body};
 use crate::grant::ClientCredentials;
 use crate::provider::endpoints::TokenEndpoint;
 use crate::provider::gate::Admission;
@@ -75,6 +74,16 @@ impl TokenOutcome {
             Self::NotSent(_) | Self::Ambiguous(_) => admission.failed(),
         }
     }
+
+    fn of_client(&self) -> Told {
+        match self {
+            // Who says that a grant is dead has looked at the client before (RFC 6749 §5.2).
+            Self::Tokens(_) => Told::Accepted,
+            Self::Refused { refusal, .. } if refusal.class == ErrorClass::Permanent => Told::Accepted,
+            Self::Refused { refusal, .. } if refusal.of_client => Told::Refused,
+            Self::Refused { .. } | Self::NotSent(_) | Self::Ambiguous(_) => Told::Unclear,
+        }
+    }
 }
 
 /// Why the outcome of a token request is unknown.
@@ -91,53 +100,96 @@ pub enum Ambiguity {
     Unreadable(&'static str),
 }
 
-/// Sends one token request. Never retried here: whether that is safe is not for this function to know.
+/// Sends a token request. Only where the provider refuses the client, and so has done nothing, is it sent once more with
+/// the client's other secret; whether anything else may be repeated is not for this function to know.
 pub async fn send(
     outbound: &Outbound,
     endpoint: &TokenEndpoint,
     client: &ClientCredentials,
     request: &TokenRequest,
-    extra: &BTreeMap<String, String>,
+) -> TokenOutcome {
+    let mut tries = Tries::new(client);
+    loop {
+        let outcome = send_once(outbound, endpoint, client, request, &tries).await;
+        if !tries.go_on(outcome.of_client()) {
+            return outcome;
+        }
+    }
+}
+
+async fn send_once(
+    outbound: &Outbound,
+    endpoint: &TokenEndpoint,
+    client: &ClientCredentials,
+    request: &TokenRequest,
+    tries: &Tries<'_>,
 ) -> TokenOutcome {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers.extend(endpoint.headers.clone());
+    let (url, extra) = request.target(endpoint);
     let mut parameters = parameters(request);
     parameters.extend(extra.iter().map(|(name, value)| (name.clone(), value.clone())));
-    authenticate_client(endpoint.authentication, client, &mut headers, &mut parameters);
-    let body = encode_body(endpoint.format, &parameters, &mut headers);
-    let secrets = secrets(client, request);
-    let request = OutboundRequest {
+    tries.authenticate(endpoint.into(), &mut headers, &mut parameters);
+    let body = encode_body(endpoint.format, &parameters, &endpoint.parameter_names, &mut headers);
+    let sent = OutboundRequest {
         method: Method::POST,
-        url: endpoint.url.clone(),
+        url: url.clone(),
         headers,
         body: Some(body),
         private_networks: Arc::clone(&endpoint.private_networks),
-        timeout: TIMEOUT,
+        timeout: tries.timeout(),
     };
-    let response = match outbound.send(request).await {
+    let response = match outbound.send(sent).await {
         Ok(response) => response,
         Err(error @ (SendError::Forbidden(_) | SendError::NotSent(_))) => return TokenOutcome::NotSent(error),
         Err(error) => return TokenOutcome::Ambiguous(Ambiguity::Lost(error)),
     };
-    let retry_after = retry_after(&response.headers, Timestamp::now());
+    let now = Timestamp::now();
+    let retry_after = retry_after(&response.headers, now);
     let status = response.status.as_u16();
-    match judge(status, &response.body, &endpoint.errors, retry_after) {
+    let read = |body: &[u8]| answer::read(status, body, &endpoint.answer, now);
+    match judge(status, read(&response.body), retry_after) {
         // A refusal is quoted to people, and some servers quote the request.
-        TokenOutcome::Refused { .. } => {
-            judge(status, &without(&response.body, &secrets), &endpoint.errors, retry_after)
+        TokenOutcome::Refused { refusal, retry_after } => {
+            let told = read(&without(&response.body, &secrets(client, request, &parameters)));
+            TokenOutcome::Refused { refusal: quoting(refusal, told), retry_after }
         }
         outcome => outcome,
     }
 }
 
+impl TokenRequest {
+    /// Where it goes, and what it has beside the parameters of the protocol.
+    fn target<'a>(&self, endpoint: &'a TokenEndpoint) -> (&'a Url, &'a BTreeMap<String, String>) {
+        match self {
+            Self::Code { .. } => (&endpoint.url, &endpoint.code_params),
+            Self::Refresh { .. } => (endpoint.refresh_url(), &endpoint.refresh_params),
+        }
+    }
+}
+
+/// A refusal with the words of the same answer read again.
+fn quoting(refusal: TokenRefusal, again: Answer) -> TokenRefusal {
+    match again {
+        Answer::Refused(again) => TokenRefusal { code: again.code, description: again.description, ..refusal },
+        _ => TokenRefusal { description: None, ..refusal },
+    }
+}
+
 /// What must never be told of a request.
-fn secrets<'a>(client: &'a ClientCredentials, request: &'a TokenRequest) -> Vec<&'a str> {
+fn secrets<'a>(
+    client: &'a ClientCredentials,
+    request: &'a TokenRequest,
+    parameters: &'a [(String, String)],
+) -> Vec<&'a str> {
     let of_request = match request {
         TokenRequest::Code { code, verifier, .. } => [Some(code), verifier.as_ref()],
         TokenRequest::Refresh { refresh_token, access_token } => [Some(refresh_token), Some(access_token)],
     };
-    let all = of_request.into_iter().chain([client.client_secret.as_ref()]).flatten();
-    all.map(Sensitive::expose).filter(|secret| !secret.is_empty()).collect()
+    let assertion = parameters.iter().find(|(name, _)| name == "client_assertion").map(|(_, value)| value.as_str());
+    let all = of_request.into_iter().flatten().chain(client.secrets()).map(Sensitive::expose).chain(assertion);
+    all.filter(|secret| !secret.is_empty()).collect()
 }
 
 /// A JSON body with `secrets` cut out of its texts; a body of another form is not quoted anyway.
@@ -180,12 +232,16 @@ fn parameters(request: &TokenRequest) -> Vec<(String, String)> {
 }
 
 /// Sorts an answer into what it proves about the provider's side.
-fn judge(status: u16, body: &[u8], words: &ErrorWords, retry_after: Option<Duration>) -> TokenOutcome {
-    match answer::read(status, body, words) {
+fn judge(status: u16, answer: Answer, retry_after: Option<Duration>) -> TokenOutcome {
+    match answer {
         Answer::Tokens(tokens) => TokenOutcome::Tokens(tokens),
         Answer::Unreadable(what) => TokenOutcome::Ambiguous(Ambiguity::Unreadable(what)),
         Answer::Refused(refusal) => {
-            let said_so = words.transient.contains(&refusal.code) || refusal.class == ErrorClass::Permanent;
+            let said_so = match refusal.class {
+                ErrorClass::Permanent => true,
+                ErrorClass::Transient => refusal.described,
+                ErrorClass::Configuration => false,
+            };
             // 503 says that the request was not taken up; any other failure of the server may have come after the act.
             if (500..=599).contains(&status) && status != 503 && !said_so {
                 TokenOutcome::Ambiguous(Ambiguity::Status(status))
@@ -199,9 +255,10 @@ fn judge(status: u16, body: &[u8], words: &ErrorWords, retry_after: Option<Durat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::resolved::AnswerRules;
 
     fn outcome(status: u16, body: &str) -> TokenOutcome {
-        judge(status, body.as_bytes(), &ErrorWords::default(), None)
+        judge(status, answer::read(status, body.as_bytes(), &AnswerRules::default(), Timestamp::UNIX_EPOCH), None)
     }
 
     #[test]

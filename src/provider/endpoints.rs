@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use ipnet::IpNet;
 use url::Url;
 
+use super::call::{Placement, PreparedCall};
 use super::expression::Expression;
-use super::resolved::{CLIENT_ID, OAuthClient, Provider};
-use super::template::{RuleError, TemplateError};
-use crate::api::provider::{ClientAuthentication, ErrorWords, Method, RequestFormat};
+use super::resolved::{AnswerRules, CLIENT_ID, ExtraParams, Identity, OAuthClient, Provider};
+use super::template::{RuleError, TemplateError, UrlTemplate};
+use crate::api::provider::{Assertion, ClientAuthentication, RequestFormat};
 use crate::grant::binding::RevocationRequest;
 use crate::grant::{Binding, ClientCredentials};
 
@@ -18,27 +20,44 @@ use crate::grant::{Binding, ClientCredentials};
 pub struct TokenEndpoint {
     /// The address.
     pub url: Url,
+    /// Where a refresh is sent, if not there.
+    pub refresh_url: Option<Url>,
     /// How the client authenticates.
     pub authentication: ClientAuthentication,
+    /// How client assertions are made.
+    pub assertion: Assertion,
     /// The encoding of the body.
     pub format: RequestFormat,
-    /// Error words of this provider.
-    pub errors: ErrorWords,
+    /// Names that this provider has for parameters of the protocol.
+    pub parameter_names: Arc<BTreeMap<String, String>>,
+    /// Further headers.
+    pub headers: HeaderMap,
+    /// Extra parameters of the code exchange.
+    pub code_params: BTreeMap<String, String>,
+    /// Extra parameters of a refresh.
+    pub refresh_params: BTreeMap<String, String>,
+    /// How answers are read.
+    pub answer: Arc<AnswerRules>,
     /// Private networks it may lie in.
     pub private_networks: Arc<[IpNet]>,
 }
 
-/// The call, with its address rendered.
+impl TokenEndpoint {
+    /// Where a refresh is sent.
+    pub fn refresh_url(&self) -> &Url {
+        self.refresh_url.as_ref().unwrap_or(&self.url)
+    }
+}
+
+/// The call that proves a credential, with its address rendered.
 #[derive(Clone, Debug)]
 pub struct IdentityEndpoint {
-    /// Method.
-    pub method: Method,
-    /// Address.
-    pub url: Url,
+    /// The request.
+    pub call: PreparedCall,
     /// When a 2xx answer is a yes.
     pub success: Option<Arc<Expression>>,
-    /// Private networks it may lie in.
-    pub private_networks: Arc<[IpNet]>,
+    /// Statuses that mean: the credential is good, and this call is beyond its rights.
+    pub limited: Vec<u16>,
 }
 
 /// A provider's addresses for one integration: templates filled with its parameters.
@@ -46,6 +65,8 @@ pub struct IdentityEndpoint {
 pub struct Endpoints {
     /// Authorization endpoint.
     pub authorization: Url,
+    /// Extra parameters of the authorization request.
+    pub authorization_params: BTreeMap<String, String>,
     /// Token endpoint.
     pub token: TokenEndpoint,
     /// Introspection endpoint.
@@ -67,56 +88,97 @@ pub enum RenderError {
         /// Why.
         source: RuleError,
     },
+    /// A value is missing.
+    #[error("parameter {name} is missing; set spec.parameters.{name}")]
+    Missing {
+        /// The parameter.
+        name: String,
+    },
     /// A template cannot be filled.
     #[error(transparent)]
     Template(#[from] TemplateError),
 }
 
+/// The values that hold for one integration: those of `parameters` and the form's defaults, checked.
+pub(super) fn filled(
+    provider: &Provider,
+    parameters: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, RenderError> {
+    let form = &provider.parameters;
+    let values = form.values(&[parameters]);
+    if let Some((name, source)) = form.mistake(&values) {
+        return Err(RenderError::Value { name: name.to_owned(), source });
+    }
+    match form.missing(&values) {
+        Some(name) => Err(RenderError::Missing { name: name.to_owned() }),
+        None => Ok(values),
+    }
+}
+
+impl Identity {
+    /// The call with its address filled, for a credential that is placed so.
+    pub(super) fn render(
+        &self,
+        provider: &Provider,
+        placement: &Placement,
+        parameters: &BTreeMap<String, String>,
+    ) -> Result<IdentityEndpoint, TemplateError> {
+        Ok(IdentityEndpoint {
+            call: self.call.prepare(placement, parameters, &provider.private_networks)?,
+            success: self.success.clone(),
+            limited: self.limited.clone(),
+        })
+    }
+}
+
 impl Endpoints {
-    /// Fills the templates of `provider`. The values are checked against the form's patterns first.
+    /// Fills the templates of `provider` with these values and the form's defaults, after checking them.
     pub fn render(
         provider: &Provider,
         client: &OAuthClient,
         client_id: &str,
         parameters: &BTreeMap<String, String>,
     ) -> Result<Self, RenderError> {
-        for (name, rule) in &provider.parameters {
-            let Some(value) = parameters.get(name) else { continue };
-            rule.check(value).map_err(|source| RenderError::Value { name: name.clone(), source })?;
-        }
+        let mut values = filled(provider, parameters)?;
+        let extra = |params: &ExtraParams| -> BTreeMap<String, String> {
+            params.iter().filter_map(|(name, text)| Some((name.clone(), text.render(&values)?))).collect()
+        };
+        let [authorization_params, code_params, refresh_params] =
+            [&client.authorization_params, &client.token_params, &client.refresh_params].map(extra);
+        values.insert(CLIENT_ID.to_owned(), client_id.to_owned());
+        let optional = |url: &Option<UrlTemplate>| url.as_ref().map(|url| url.render(&values)).transpose();
         Ok(Self {
-            authorization: client.authorization_url.render(parameters)?,
+            authorization: client.authorization_url.render(&values)?,
+            authorization_params,
             token: TokenEndpoint {
-                url: client.token_url.render(parameters)?,
+                url: client.token_url.render(&values)?,
+                refresh_url: optional(&client.refresh_url)?,
                 authentication: client.client_authentication,
+                assertion: client.assertion.clone(),
                 format: client.request_format,
-                errors: client.errors.clone(),
+                parameter_names: Arc::clone(&client.parameter_names),
+                headers: client.token_headers.clone(),
+                code_params,
+                refresh_params,
+                answer: Arc::clone(&client.answer),
                 private_networks: provider.private_networks.clone(),
             },
-            introspection: client.introspection_url.as_ref().map(|url| url.render(parameters)).transpose()?,
+            introspection: optional(&client.introspection_url)?,
             identity: client
                 .identity
                 .as_ref()
-                .map(|identity| {
-                    Ok::<_, TemplateError>(IdentityEndpoint {
-                        method: identity.method,
-                        url: identity.url.render(parameters)?,
-                        success: identity.success.clone(),
-                        private_networks: provider.private_networks.clone(),
-                    })
-                })
+                .map(|identity| identity.render(provider, &provider.api.authorization, &values))
                 .transpose()?,
             revocation: client
                 .revocation
                 .as_ref()
                 .map(|revocation| {
-                    let mut values = parameters.clone();
-                    values.insert(CLIENT_ID.to_owned(), client_id.to_owned());
                     Ok::<_, TemplateError>(RevocationRequest {
                         method: revocation.method,
                         url: revocation.url.render(&values)?,
                         authentication: revocation.authentication,
                         body: revocation.body.clone(),
+                        success: revocation.success.clone(),
                         gone: revocation.gone.clone(),
                     })
                 })
@@ -130,10 +192,13 @@ impl Endpoints {
             provider: provider.reference.clone(),
             client_id: credentials.client_id.clone(),
             client: provider.reference.namespace.is_some().then(|| credentials.clone()),
-            token_url: self.token.url.clone(),
+            token_url: Some(self.token.url.clone()),
+            refresh_url: self.token.refresh_url.clone(),
             introspection_url: self.introspection.clone(),
-            identity_url: self.identity.as_ref().map(|identity| identity.url.clone()),
+            identity_url: self.identity.as_ref().map(|identity| identity.call.url.clone()),
             client_authentication: client.client_authentication,
+            assertion: client.assertion.clone(),
+            parameter_names: (*client.parameter_names).clone(),
             request_format: client.request_format,
             revocation: self.revocation.clone(),
             revocation_effect: client.revocation_effect,

@@ -19,7 +19,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use bounds::Cost;
-pub use secrets::{contains_secret, without_tokens};
+pub use secrets::{contains_secret, cut_out, without_tokens};
 
 /// The longest source, in bytes.
 pub const LONGEST_SOURCE: usize = 1024;
@@ -52,7 +52,7 @@ const PARSER_STACK: usize = 32 * 1024 * 1024;
 const LONGEST_MESSAGE: usize = 160;
 
 /// What an expression can speak of.
-const VARIABLES: [&str; 4] = ["response", "identity", "integration", "parameters"];
+const VARIABLES: [&str; 7] = ["response", "status", "identity", "lookup", "request", "integration", "parameters"];
 
 /// Why a source is not an expression.
 #[derive(Debug, Error)]
@@ -85,7 +85,7 @@ pub enum ExpressionError {
         message: String,
     },
     /// A name that is none of the variables.
-    #[error("the expression speaks of `{name}`; there are response, identity, integration and parameters")]
+    #[error("the expression speaks of `{name}`; there are {}", VARIABLES.join(", "))]
     UnknownVariable {
         /// The name.
         name: String,
@@ -127,13 +127,19 @@ pub enum EvaluateError {
     Panicked,
 }
 
-/// What an expression sees.
+/// What an expression sees; `null` where something does not apply.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Variables {
-    /// The token answer, [without its tokens](without_tokens).
+    /// The answer, [without its tokens](without_tokens).
     pub response: Value,
+    /// Its HTTP status.
+    pub status: Value,
     /// The identity answer.
     pub identity: Value,
+    /// The answers of look-ups, by their names.
+    pub lookup: Value,
+    /// What is known of the request that connected: `query`, the callback's parameters.
+    pub request: Value,
     /// The integration's own names.
     pub integration: Value,
     /// The parameters of the form.
@@ -142,11 +148,14 @@ pub struct Variables {
 
 impl Variables {
     /// Each with its name in expressions.
-    fn named(&self) -> [(&'static str, &Value); 4] {
-        let [response, identity, integration, parameters] = VARIABLES;
+    fn named(&self) -> [(&'static str, &Value); VARIABLES.len()] {
+        let [response, status, identity, lookup, request, integration, parameters] = VARIABLES;
         [
             (response, &self.response),
+            (status, &self.status),
             (identity, &self.identity),
+            (lookup, &self.lookup),
+            (request, &self.request),
             (integration, &self.integration),
             (parameters, &self.parameters),
         ]

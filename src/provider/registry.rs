@@ -15,6 +15,9 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use url::Url;
 
 use super::catalogue::{CatalogueError, with_preset};
+use super::connection::{Connection, Keyed, wants_key};
+use super::credentials;
+pub use super::credentials::CredentialsError;
 use super::discovery::{DiscoveryError, ServerMetadata, discover};
 use super::endpoints::{Endpoints, RenderError};
 use super::outbound::Outbound;
@@ -23,9 +26,8 @@ use crate::api::{
     ClusterIntegrationProvider, IntegrationProvider, ProjectIntegration, ProviderKind, ProviderSpec, READABLE_LABEL,
     Reason,
 };
-use crate::grant::ClientCredentials;
 use crate::grant::binding::ProviderRef;
-use crate::sensitive::Sensitive;
+use crate::grant::{ClientCredentials, GrantView};
 use crate::tenancy::Tenants;
 
 /// How long a client's credentials are believed without looking again.
@@ -56,7 +58,7 @@ struct Inner {
     outbound: Outbound,
     resolved: Mutex<HashMap<String, Resolved>>,
     metadata: Mutex<HashMap<String, (Instant, Arc<ServerMetadata>)>>,
-    credentials: Mutex<HashMap<SecretName, (Instant, Arc<ClientCredentials>)>>,
+    credentials: Mutex<HashMap<SecretName, (Option<Instant>, Arc<ClientCredentials>)>>,
 }
 
 /// Kind, namespace and name of a provider.
@@ -149,6 +151,12 @@ pub enum LookupError {
         /// The provider.
         name: String,
     },
+    /// It takes no API keys.
+    #[error("provider {name} takes no API keys (it has no apiKey section); remove spec.apiKey")]
+    NoApiKey {
+        /// The provider.
+        name: String,
+    },
     /// Its client's credentials are not to be had.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -158,54 +166,6 @@ pub enum LookupError {
     /// The same error as before, from the cache.
     #[error("{0}")]
     Cached(Arc<LookupError>),
-}
-
-/// The Secret with the client's credentials cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum CredentialsError {
-    /// The description names no Secret.
-    #[error("provider {provider} has no clientCredentialsRef")]
-    NoReference {
-        /// The provider.
-        provider: String,
-    },
-    /// No such Secret.
-    #[error("Secret {namespace}/{name} does not exist; create it with the keys client_id and client_secret")]
-    Missing {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-    },
-    /// A tenant's Secret is not labelled as readable.
-    #[error("Secret {namespace}/{name} is not labelled {READABLE_LABEL}=\"true\"")]
-    NotReadable {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-    },
-    /// A key is missing, empty or not text.
-    #[error("Secret {namespace}/{name} has no usable key {key}")]
-    Key {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-        /// The key.
-        key: &'static str,
-    },
-    /// The API server refused, or could not be reached.
-    #[error("Secret {namespace}/{name} cannot be read")]
-    Api {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-        /// The client's word.
-        #[source]
-        source: Box<kube::Error>,
-    },
 }
 
 impl LookupError {
@@ -220,8 +180,10 @@ impl LookupError {
             | Self::Description(_)
             | Self::Issuer(_)
             | Self::Undecodable { .. }
-            | Self::NoOAuth { .. } => Reason::InvalidSpec,
+            | Self::NoOAuth { .. }
+            | Self::NoApiKey { .. } => Reason::InvalidSpec,
             Self::Discovery { .. } => Reason::DiscoveryFailed,
+            Self::Credentials(CredentialsError::PrivateKey { .. }) => Reason::ClientCredentialsInvalid,
             Self::Credentials(_) => Reason::ClientCredentialsMissing,
             Self::Cached(inner) => inner.reason(),
         }
@@ -288,31 +250,58 @@ impl Registry {
         self.resolve(kind, &metadata, spec.as_ref()).await
     }
 
-    /// Everything that `integration` needs of its provider.
-    pub async fn usable(&self, integration: &ProjectIntegration) -> Result<Usable, LookupError> {
+    /// Everything that `integration`, for which `grant` is held, needs of its provider.
+    pub async fn connection(
+        &self,
+        integration: &ProjectIntegration,
+        grant: Option<&GrantView>,
+    ) -> Result<Connection, LookupError> {
         let namespace = integration.metadata.namespace.as_deref().unwrap_or_default();
         let spec = &integration.spec;
         let provider = self.find(spec.provider_kind, namespace, &spec.type_).await?;
-        self.usable_with(provider, namespace, &spec.parameters).await
+        if wants_key(integration, &provider, grant) {
+            let keyed = self.keyed_with(provider, namespace, &spec.parameters)?;
+            return Ok(Connection::ApiKey(Box::new(keyed)));
+        }
+        let usable = self.usable_with(provider, namespace, &spec.parameters).await?;
+        Ok(Connection::OAuth(Box::new(usable)))
     }
 
-    /// The same for a provider that was found already.
+    /// What an integration in `namespace` needs to use an API key.
+    pub fn keyed_with(
+        &self,
+        provider: Arc<Provider>,
+        namespace: &str,
+        parameters: &std::collections::BTreeMap<String, String>,
+    ) -> Result<Keyed, LookupError> {
+        self.allowed(&provider, namespace)?;
+        Keyed::render(provider, parameters)
+    }
+
+    /// What an integration in `namespace` needs to use OAuth.
     pub async fn usable_with(
         &self,
         provider: Arc<Provider>,
         namespace: &str,
         parameters: &std::collections::BTreeMap<String, String>,
     ) -> Result<Usable, LookupError> {
-        let name = provider.reference.name.clone();
-        if let Some(selector) = &provider.allowed_namespaces
-            && !selects(selector, &self.inner.tenants.labels_of(namespace))
-        {
-            return Err(LookupError::NotAllowed { name, namespace: namespace.to_owned() });
-        }
-        let client = provider.oauth.clone().ok_or(LookupError::NoOAuth { name })?;
+        self.allowed(&provider, namespace)?;
+        let no_oauth = || LookupError::NoOAuth { name: provider.reference.name.clone() };
+        let client = provider.oauth.clone().ok_or_else(no_oauth)?;
         let credentials = self.credentials(&provider).await?;
         let endpoints = Endpoints::render(&provider, &client, &credentials.client_id, parameters)?;
         Ok(Usable { provider, client, credentials, endpoints })
+    }
+
+    /// Whether the provider serves a namespace.
+    fn allowed(&self, provider: &Provider, namespace: &str) -> Result<(), LookupError> {
+        match &provider.allowed_namespaces {
+            Some(selector) if !selects(selector, &self.inner.tenants.labels_of(namespace)) => {
+                let name = provider.reference.name.clone();
+                Err(LookupError::NotAllowed { name, namespace: namespace.to_owned() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The credentials of a provider's client, not older than a minute.
@@ -323,10 +312,11 @@ impl Registry {
         let namespace = provider.reference.namespace.clone().unwrap_or_else(|| self.inner.own_namespace.clone());
         let key = (namespace.clone(), name.clone());
         if let Some((at, credentials)) = lock(&self.inner.credentials).get(&key)
-            && at.elapsed() < CREDENTIALS_AGE
+            && at.is_some_and(|at| at.elapsed() < CREDENTIALS_AGE)
         {
             return Ok(Arc::clone(credentials));
         }
+        let client = provider.oauth.as_ref();
         let secrets: Api<Secret> = Api::namespaced(self.inner.client.clone(), &namespace);
         let secret = secrets
             .get_opt(&name)
@@ -336,39 +326,32 @@ impl Registry {
                 name: name.clone(),
                 source: Box::new(source),
             })?
-            .ok_or_else(|| CredentialsError::Missing { namespace: namespace.clone(), name: name.clone() })?;
-        let labels = secret.metadata.labels.as_ref();
-        let readable = labels.and_then(|labels| labels.get(READABLE_LABEL)).is_some_and(|value| value == "true");
-        if provider.reference.namespace.is_some() && !readable {
+            .ok_or_else(|| CredentialsError::Missing {
+                namespace: namespace.clone(),
+                name: name.clone(),
+                secret: credentials::needed(client).unwrap_or("client_secret"),
+            })?;
+        if provider.reference.namespace.is_some() && !is_readable(&secret.metadata) {
             return Err(CredentialsError::NotReadable { namespace, name });
         }
-        let public = provider
-            .oauth
-            .as_ref()
-            .is_some_and(|client| client.client_authentication == crate::api::provider::ClientAuthentication::None);
-        let value = |key: &'static str| {
-            let bytes = &secret.data.as_ref()?.get(key)?.0;
-            let text = std::str::from_utf8(bytes).ok()?.trim();
-            (!text.is_empty()).then(|| text.to_owned())
+        let read = credentials::of_client(&secret, &namespace, &name, client)?;
+        let mut known = lock(&self.inner.credentials);
+        // Those that have not changed keep what is known of which secret works.
+        let credentials = match known.remove(&key) {
+            Some((_, before)) if *before == read => before,
+            _ => Arc::new(read),
         };
-        let missing = |key| CredentialsError::Key { namespace: namespace.clone(), name: name.clone(), key };
-        let credentials = Arc::new(ClientCredentials {
-            client_id: value("client_id").ok_or_else(|| missing("client_id"))?,
-            client_secret: match value("client_secret") {
-                Some(secret) => Some(Sensitive::new(secret)),
-                None if public => None,
-                None => return Err(missing("client_secret")),
-            },
-        });
-        lock(&self.inner.credentials).insert(key, (Instant::now(), Arc::clone(&credentials)));
+        known.insert(key, (Some(Instant::now()), Arc::clone(&credentials)));
         Ok(credentials)
     }
 
     /// Looks at the Secret again next time: the provider refused these credentials.
     pub fn forget_credentials(&self, provider: &Provider) {
         let namespace = provider.reference.namespace.as_ref().unwrap_or(&self.inner.own_namespace);
-        if let Some(name) = &provider.client_secret_name {
-            lock(&self.inner.credentials).remove(&(namespace.clone(), name.clone()));
+        if let Some(name) = &provider.client_secret_name
+            && let Some((at, _)) = lock(&self.inner.credentials).get_mut(&(namespace.clone(), name.clone()))
+        {
+            *at = None;
         }
     }
 
@@ -498,6 +481,12 @@ impl Registry {
 /// Discovery is skipped where the description already has both endpoints of the flow.
 fn needs_discovery(spec: &ProviderSpec) -> bool {
     spec.oauth2.as_ref().is_some_and(|oauth| oauth.authorization_url.is_none() || oauth.token_url.is_none())
+}
+
+/// Whether a Secret of a tenant is labelled as one that the operator may read.
+pub fn is_readable(metadata: &ObjectMeta) -> bool {
+    let labels = metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get(READABLE_LABEL)).is_some_and(|value| value == "true")
 }
 
 /// Whether a label selector selects these labels (`matchLabels` and `matchExpressions`).

@@ -2,6 +2,12 @@
 //!
 //! Pure: discovery has been made before, and nothing here knows a client or a clock.
 
+mod account;
+mod answer;
+mod api_key;
+mod oauth2;
+mod requests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,33 +16,24 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use url::Url;
 
+pub use account::{ApiRules, Identity};
+pub use answer::{AnswerRules, TokenPlaces};
+pub use api_key::KeyClient;
+use api_key::key_client;
+use oauth2::oauth_client;
+pub use oauth2::{OAuthClient, RevocationCall};
+pub use requests::ExtraParams;
+
+use super::call::{CallError, PlacementError};
 use super::discovery::ServerMetadata;
 use super::expression::{Expression, ExpressionError};
-use super::template::{ParameterRule, RuleError, TemplateError, UrlTemplate};
+use super::form::{Form, FormError};
+use super::template::{RuleError, TemplateError};
 use crate::api::ProviderKind;
-use crate::api::provider::{
-    ClientAuthentication, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RequestFormat,
-    RevocationAuthentication, RevocationBody, RevocationEffect,
-};
+use crate::api::provider::ProviderSpec;
 use crate::digest::short_hash;
 use crate::grant::binding::ProviderRef;
-use crate::grant::binding::TokenInBody;
-use crate::grant::plan::Profile;
 use crate::grant::schedule::parse_duration;
-
-/// Parameters that the protocol owns; a description cannot set them.
-const PROTOCOL_PARAMETERS: [&str; 10] = [
-    "client_id",
-    "client_secret",
-    "redirect_uri",
-    "state",
-    "response_type",
-    "scope",
-    "code",
-    "grant_type",
-    "refresh_token",
-    "client_assertion",
-];
 
 /// What a URL may name beside the values of the form: the client's own identifier.
 pub const CLIENT_ID: &str = "client_id";
@@ -55,9 +52,13 @@ pub struct Provider {
     /// Private networks in which its endpoints may lie.
     pub private_networks: Arc<[IpNet]>,
     /// The form for the person who connects.
-    pub parameters: BTreeMap<String, ParameterRule>,
+    pub parameters: Form,
     /// The OAuth 2.0 client; `None` where there is none.
     pub oauth: Option<OAuthClient>,
+    /// What is asked of a person who gives an API key; `None` where none is taken.
+    pub api_key: Option<KeyClient>,
+    /// What all calls to its API have in common.
+    pub api: ApiRules,
     /// What goes to `status.metadata`.
     pub metadata: BTreeMap<String, Arc<Expression>>,
     /// What goes to the token Secret.
@@ -68,81 +69,6 @@ pub struct Provider {
     pub callback_url: Url,
     /// A digest of the description, by which a change in the middle of a flow is noticed.
     pub pin: String,
-}
-
-/// An OAuth 2.0 client, ready for use.
-#[derive(Clone, Debug)]
-pub struct OAuthClient {
-    /// The issuer, where the description names one.
-    pub issuer: Option<String>,
-    /// Whether the server says that it sends `iss` with every authorization response (RFC 9207 §3).
-    pub issuer_in_response: bool,
-    /// Authorization endpoint.
-    pub authorization_url: UrlTemplate,
-    /// Token endpoint.
-    pub token_url: UrlTemplate,
-    /// Introspection endpoint.
-    pub introspection_url: Option<UrlTemplate>,
-    /// The call that proves a credential.
-    pub identity: Option<Identity>,
-    /// How to revoke, and where.
-    pub revocation: Option<RevocationCall>,
-    /// What a revocation ends.
-    pub revocation_effect: RevocationEffect,
-    /// What a second authorization does to the first.
-    pub reauthorization: Reauthorization,
-    /// Scopes to ask for.
-    pub scopes: Vec<String>,
-    /// What separates them.
-    pub scope_separator: String,
-    /// PKCE.
-    pub pkce: Pkce,
-    /// Client authentication.
-    pub client_authentication: ClientAuthentication,
-    /// Body of token requests.
-    pub request_format: RequestFormat,
-    /// Extra parameters of the authorization request.
-    pub authorization_params: BTreeMap<String, String>,
-    /// Extra parameters of the exchange.
-    pub token_params: BTreeMap<String, String>,
-    /// Extra parameters of a refresh.
-    pub refresh_params: BTreeMap<String, String>,
-    /// How refresh tokens behave.
-    pub refresh: RefreshProfile,
-    /// Refresh at least this often.
-    pub refresh_every: Option<SignedDuration>,
-    /// Lifetime of an access token whose answer names none.
-    pub default_lifetime: Option<SignedDuration>,
-    /// Error words.
-    pub errors: crate::api::provider::ErrorWords,
-    /// Which upstream installation a grant is.
-    pub grant_identity: Option<Arc<Expression>>,
-}
-
-/// The call that proves a credential.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// Method.
-    pub method: Method,
-    /// Address.
-    pub url: UrlTemplate,
-    /// When a 2xx answer is a yes.
-    pub success: Option<Arc<Expression>>,
-}
-
-/// How to revoke, and where.
-#[derive(Clone, Debug)]
-pub struct RevocationCall {
-    /// Method.
-    pub method: Method,
-    /// Address.
-    pub url: UrlTemplate,
-    /// Who asks.
-    pub authentication: RevocationAuthentication,
-    /// How the token is passed.
-    pub body: Option<TokenInBody>,
-    /// Statuses beyond 2xx that mean the token is gone already.
-    pub gone: Vec<u16>,
 }
 
 /// A description that cannot be used. Every variant names the field.
@@ -172,17 +98,52 @@ pub enum ProviderError {
         /// Why, and where.
         source: ExpressionError,
     },
-    /// A parameter's pattern does not compile.
-    #[error("parameters.{name}: {source}")]
-    Parameter {
-        /// The parameter.
+    /// It says neither how to authorize nor how to send a key.
+    #[error("the description needs oauth2 or apiKey")]
+    NoCredential,
+    /// The pattern of the key does not compile.
+    #[error("apiKey.pattern: {0}")]
+    KeyPattern(#[source] RuleError),
+    /// The form cannot be used.
+    #[error(transparent)]
+    Form(#[from] FormError),
+    /// A pointer is not one.
+    #[error("{field}: {text:?} is no JSON pointer (RFC 6901) such as /data/access_token")]
+    Pointer {
+        /// The field.
+        field: String,
+        /// What stands there.
+        text: String,
+    },
+    /// A parameter of the protocol cannot be renamed like this.
+    #[error("oauth2.parameterNames.{name} {problem}")]
+    ParameterName {
+        /// The parameter of the protocol.
         name: String,
         /// Why.
-        source: RuleError,
+        problem: &'static str,
+    },
+    /// A header cannot be set.
+    #[error("oauth2.tokenHeaders.{name} {problem}")]
+    Header {
+        /// The header.
+        name: String,
+        /// Why.
+        problem: &'static str,
     },
     /// A URL asks for a parameter that the form does not have.
     #[error("{field} uses {{{name}}}, but spec.parameters has no such entry")]
     UnknownParameter {
+        /// The field.
+        field: &'static str,
+        /// The parameter.
+        name: String,
+    },
+    /// Host or path of a URL take a value that may be left out.
+    #[error(
+        "{field} uses {{{name}}} in its host or path; give parameters.{name} a default, or do not make it optional"
+    )]
+    OptionalParameter {
         /// The field.
         field: &'static str,
         /// The parameter.
@@ -208,6 +169,12 @@ pub enum ProviderError {
         /// The field.
         field: &'static str,
     },
+    /// A call cannot be made as described.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A credential cannot be sent as described.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
     /// A length of time cannot be read.
     #[error("{field}: {text} is not a length of time such as 1h30m")]
     Duration {
@@ -215,14 +182,6 @@ pub enum ProviderError {
         field: &'static str,
         /// What stands there.
         text: String,
-    },
-    /// A value of the description language that this version cannot carry out.
-    #[error("{field}: {value} is not supported by this version")]
-    Unsupported {
-        /// The field.
-        field: &'static str,
-        /// What stands there.
-        value: &'static str,
     },
     /// The description cannot be digested.
     #[error("the description cannot be encoded")]
@@ -254,17 +213,14 @@ impl Provider {
                 return Err(ProviderError::ClusterOnly { field: "allowedPrivateCIDRs" });
             }
         }
-        let parameters = spec
-            .parameters
-            .iter()
-            .map(|(name, parameter)| {
-                ParameterRule::new(parameter.pattern.as_deref())
-                    .map(|rule| (name.clone(), rule))
-                    .map_err(|source| ProviderError::Parameter { name: name.clone(), source })
-            })
-            .collect::<Result<BTreeMap<_, _>, _>>()?;
+        let parameters = Form::new(&spec.parameters)?;
         let callback_url = callback_url(spec, around)?;
-        let oauth = spec.oauth2.as_ref().map(|_| oauth_client(spec, around, &parameters)).transpose()?;
+        let api = ApiRules::new(spec, &parameters)?;
+        let oauth = spec.oauth2.as_ref().map(|_| oauth_client(spec, around, &parameters, &api)).transpose()?;
+        let api_key = key_client(spec, &parameters, &api)?;
+        if oauth.is_none() && api_key.is_none() {
+            return Err(ProviderError::NoCredential);
+        }
         let text = serde_json::to_string(spec).map_err(ProviderError::Encode)?;
         let discovered = around.discovered.map(|metadata| format!("{metadata:?}")).unwrap_or_default();
         Ok(Self {
@@ -274,6 +230,8 @@ impl Provider {
             allowed_namespaces: spec.allowed_namespaces.clone(),
             private_networks: networks(spec)?,
             oauth,
+            api_key,
+            api,
             needs_identity: needs_identity(spec),
             metadata: expressions("metadata", &spec.metadata)?,
             secret_metadata: expressions("secretMetadata", &spec.secret_metadata)?,
@@ -281,156 +239,6 @@ impl Provider {
             callback_url,
             reference,
         })
-    }
-}
-
-fn oauth_client(
-    spec: &ProviderSpec,
-    around: &Surroundings<'_>,
-    parameters: &BTreeMap<String, ParameterRule>,
-) -> Result<OAuthClient, ProviderError> {
-    let oauth = spec.oauth2.clone().unwrap_or_default();
-    let found = around.discovered;
-    let url = |field: &'static str, own: Option<&str>, discovered: Option<&Url>| -> Result<_, ProviderError> {
-        let Some(text) = own.or(discovered.map(Url::as_str)) else { return Ok(None) };
-        let template = UrlTemplate::parse(text).map_err(|source| ProviderError::Url { field, source })?;
-        if let Some(name) =
-            template.parameters().into_iter().find(|name| *name != CLIENT_ID && !parameters.contains_key(*name))
-        {
-            return Err(ProviderError::UnknownParameter { field, name: name.to_owned() });
-        }
-        Ok(Some(template))
-    };
-    let remedy = "set it, or set oauth2.issuer to a server with metadata (RFC 8414)";
-    let authorization_url = url(
-        "oauth2.authorizationURL",
-        oauth.authorization_url.as_deref(),
-        found.and_then(|metadata| metadata.authorization_endpoint.as_ref()),
-    )?
-    .ok_or(ProviderError::Missing { field: "oauth2.authorizationURL", remedy })?;
-    let token_url = url(
-        "oauth2.tokenURL",
-        oauth.token_url.as_deref(),
-        found.and_then(|metadata| metadata.token_endpoint.as_ref()),
-    )?
-    .ok_or(ProviderError::Missing { field: "oauth2.tokenURL", remedy })?;
-    let introspection_url = url(
-        "oauth2.introspectionURL",
-        oauth.introspection_url.as_deref(),
-        found.and_then(|metadata| metadata.introspection_endpoint.as_ref()),
-    )?;
-    let identity = match &spec.identity {
-        Some(call) => {
-            let field = "identity.url";
-            let template = url(field, call.call.url.as_deref(), None)?
-                .ok_or(ProviderError::Missing { field, remedy: "set it, or leave identity out" })?;
-            Some((call.call.method.unwrap_or(Method::Get), template, &call.success))
-        }
-        None => url(
-            "oauth2.userinfoURL",
-            oauth.userinfo_url.as_deref(),
-            found.and_then(|metadata| metadata.userinfo_endpoint.as_ref()),
-        )?
-        .map(|template| (Method::Get, template, &None)),
-    };
-    let identity = identity
-        .map(|(method, url, success)| {
-            let success = success.as_deref().map(|source| expression("identity.success", source)).transpose()?;
-            Ok(Identity { method, url, success })
-        })
-        .transpose()?;
-    for (field, extra) in [
-        ("oauth2.authorizationParams", &oauth.authorization_params),
-        ("oauth2.tokenParams", &oauth.token_params),
-        ("oauth2.refreshParams", &oauth.refresh_params),
-    ] {
-        if let Some(name) =
-            extra.keys().find(|name| PROTOCOL_PARAMETERS.contains(&name.as_str()) || name.starts_with("code_"))
-        {
-            return Err(ProviderError::ProtocolParameter { field, name: name.clone() });
-        }
-    }
-    if oauth.client_authentication == Some(ClientAuthentication::PrivateKeyJwt) {
-        return Err(ProviderError::Unsupported { field: "oauth2.clientAuthentication", value: "PrivateKeyJwt" });
-    }
-    let refresh = oauth.refresh.clone().unwrap_or_default();
-    Ok(OAuthClient {
-        issuer: found.map(|metadata| metadata.issuer.clone()).or(oauth.issuer.clone()),
-        issuer_in_response: found.is_some_and(|metadata| metadata.authorization_response_iss_parameter_supported),
-        authorization_url,
-        token_url,
-        introspection_url,
-        identity,
-        revocation: revocation(&oauth, found, &url)?,
-        revocation_effect: oauth.revocation_effect.unwrap_or_default(),
-        reauthorization: oauth.reauthorization.unwrap_or_default(),
-        scopes: oauth.scopes.clone().unwrap_or_default(),
-        scope_separator: oauth.scope_separator.clone().unwrap_or_else(|| " ".to_owned()),
-        pkce: oauth.pkce.unwrap_or_default(),
-        client_authentication: oauth.client_authentication.unwrap_or_default(),
-        request_format: oauth.request_format.unwrap_or_default(),
-        refresh_every: duration("oauth2.refresh.every", refresh.every.as_deref())?,
-        default_lifetime: duration("oauth2.accessTokenLifetime", oauth.access_token_lifetime.as_deref())?,
-        grant_identity: oauth
-            .grant_identity
-            .as_deref()
-            .map(|source| expression("oauth2.grantIdentity", source))
-            .transpose()?,
-        errors: oauth.errors.unwrap_or_default(),
-        authorization_params: oauth.authorization_params,
-        token_params: oauth.token_params,
-        refresh_params: oauth.refresh_params,
-        refresh,
-    })
-}
-
-/// `oauth2.revocation` where it stands, else RFC 7009 at `oauth2.revocationURL` or the discovered endpoint.
-fn revocation(
-    oauth: &crate::api::provider::OAuth2,
-    found: Option<&ServerMetadata>,
-    url: &impl Fn(&'static str, Option<&str>, Option<&Url>) -> Result<Option<UrlTemplate>, ProviderError>,
-) -> Result<Option<RevocationCall>, ProviderError> {
-    let token = |body: &RevocationBody| TokenInBody {
-        format: body.format.unwrap_or_default(),
-        parameter: body.parameter.clone().unwrap_or_else(|| "token".to_owned()),
-        token: body.token.unwrap_or_default(),
-    };
-    if let Some(revocation) = &oauth.revocation {
-        let field = "oauth2.revocation.url";
-        let url = url(field, revocation.url.as_deref(), None)?
-            .ok_or(ProviderError::Missing { field, remedy: "set it, or set oauth2.revocationURL for RFC 7009" })?;
-        return Ok(Some(RevocationCall {
-            method: revocation.method.unwrap_or(Method::Post),
-            url,
-            authentication: revocation.authentication.unwrap_or_default(),
-            body: revocation.body.as_ref().map(token),
-            gone: revocation.gone.clone(),
-        }));
-    }
-    let template = url(
-        "oauth2.revocationURL",
-        oauth.revocation_url.as_deref(),
-        found.and_then(|metadata| metadata.revocation_endpoint.as_ref()),
-    )?;
-    Ok(template.map(|url| RevocationCall {
-        method: Method::Post,
-        url,
-        authentication: RevocationAuthentication::Client,
-        body: Some(token(&RevocationBody::default())),
-        gone: vec![],
-    }))
-}
-
-impl OAuthClient {
-    /// How refresh tokens behave, as the planner wants it.
-    pub fn profile(&self) -> Profile {
-        Profile {
-            rotation: self.refresh.rotation.unwrap_or_default(),
-            grace: SignedDuration::from_secs(i64::from(self.refresh.grace_seconds.unwrap_or(0))),
-            old_access_token: self.refresh.old_access_token.unwrap_or_default(),
-            introspection: self.introspection_url.is_some(),
-            probe: self.identity.is_some(),
-        }
     }
 }
 
@@ -484,3 +292,6 @@ fn duration(field: &'static str, text: Option<&str>) -> Result<Option<SignedDura
     text.map(|text| parse_duration(text).ok_or_else(|| ProviderError::Duration { field, text: text.to_owned() }))
         .transpose()
 }
+
+#[cfg(test)]
+pub(in crate::provider) mod tests;

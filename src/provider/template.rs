@@ -5,13 +5,16 @@
 //! parsed again and compared with the template.
 
 mod rule;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 use url::{Host, Url};
 
+pub(super) use rule::whole_match;
 pub use rule::{LONGEST_PATTERN, LONGEST_VALUE, ParameterRule, RuleError};
+pub use text::TextTemplate;
 
 /// The longest template, in bytes.
 pub const LONGEST_TEMPLATE: usize = 2048;
@@ -110,17 +113,37 @@ impl UrlTemplate {
             .collect()
     }
 
-    /// The URL with these values; values that it has no place for are ignored.
+    /// The names of those that stand in its host or path: without their values there is no URL.
+    pub fn indispensable(&self) -> BTreeSet<&str> {
+        self.pieces
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::Parameter { name, place: Place::Host | Place::Path } => Some(name.as_str()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The URL with these values; values that it has no place for are ignored, and a parameter of the query whose value
+    /// is missing is left out.
     ///
     /// In the host a value must be DNS labels; in path and query it is percent-encoded, so that it stays one segment or
     /// one value.
     pub fn render(&self, values: &BTreeMap<String, String>) -> Result<Url, TemplateError> {
-        let rendered = join(&self.pieces, |name, place| {
-            let value = values.get(name).ok_or_else(|| TemplateError::Missing { name: name.to_owned() })?;
-            fit(value, place).ok_or_else(|| TemplateError::Value { name: name.to_owned() })
+        let rendered = join(&self.pieces, |name, place| match values.get(name) {
+            Some(value) => fit(value, place).ok_or_else(|| TemplateError::Value { name: name.to_owned() }),
+            None if place == Place::Query => Ok(PROBE.to_owned()),
+            None => Err(TemplateError::Missing { name: name.to_owned() }),
         })?;
-        let url = Url::parse(&rendered).map_err(TemplateError::Parse)?;
-        if self.still_holds(&url) { Ok(url) } else { Err(TemplateError::Escaped) }
+        let mut url = Url::parse(&rendered).map_err(TemplateError::Parse)?;
+        if !self.still_holds(&url) {
+            return Err(TemplateError::Escaped);
+        }
+        if let Some(query) = url.query().filter(|query| query.contains(PROBE)) {
+            let kept = query.split('&').filter(|pair| !pair.contains(PROBE)).collect::<Vec<_>>().join("&");
+            url.set_query(Some(&kept).filter(|kept| !kept.is_empty()).map(String::as_str));
+        }
+        Ok(url)
     }
 
     /// A host with parameters ends in two fixed labels at least, and no parameter hides in the port.

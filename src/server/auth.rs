@@ -28,6 +28,8 @@ const RESOURCE: &str = "projectintegrations";
 pub enum Right {
     /// Start or confirm a flow.
     Install,
+    /// Give an API key.
+    Credentials,
     /// Create the integration.
     Create,
     /// Read one.
@@ -45,6 +47,7 @@ impl Right {
     pub const fn attributes(self) -> (&'static str, Option<&'static str>) {
         match self {
             Self::Install => ("create", Some("install")),
+            Self::Credentials => ("create", Some("credentials")),
             Self::Create => ("create", None),
             Self::Get => ("get", None),
             Self::List => ("list", None),

@@ -14,11 +14,14 @@ use serde::Serialize;
 use url::Url;
 
 use crate::finalizer::FinalizerError;
+use crate::flow::api_key::KeepError;
 use crate::flow::attempts::AttemptError;
 use crate::flow::begin::BeginError;
 use crate::flow::callback::ConfirmError;
 use crate::flow::exchange::ExchangeError;
+use crate::provider::api_key::KeyError;
 use crate::provider::endpoints::RenderError;
+use crate::provider::outbound::SendError;
 use crate::provider::registry::LookupError;
 
 /// Why a request is not answered as it wished.
@@ -59,9 +62,45 @@ pub enum ApiError {
     /// The form cannot be read; likewise.
     #[error("the form cannot be read; open the link again")]
     Form(StatusCode),
-    /// No provider of that name, or one without OAuth.
+    /// No provider of that name.
     #[error("OAuth not implemented for this integration type")]
     UnknownType,
+    /// A provider without OAuth.
+    #[error(
+        "this integration type is connected by an API key: PUT it as {{\"api_key\": \"…\"}} to …/{{type}}/credentials"
+    )]
+    WantsApiKey,
+    /// A provider without API keys.
+    #[error("API keys are not used by this integration type")]
+    NoApiKeys,
+    /// The integration follows a key that its spec names.
+    #[error("spec.apiKey names the key of this integration; change that Secret, or remove spec.apiKey first")]
+    KeyInSpec,
+    /// What was given is no key of this app. It is not repeated.
+    #[error("{0}")]
+    KeyMalformed(KeyError),
+    /// The app refuses the key.
+    #[error("{app} refuses this key (HTTP {status}); nothing was stored")]
+    KeyRejected {
+        /// The app.
+        app: String,
+        /// Its answer.
+        status: u16,
+    },
+    /// The app cannot say whether the key is good.
+    #[error("{app} could not be asked whether this key is good; nothing was stored, try again")]
+    KeyUnproved {
+        /// The app.
+        app: String,
+        /// When it is worth asking again.
+        retry_after: Option<Duration>,
+        /// What went wrong on the way.
+        #[source]
+        source: Option<Box<SendError>>,
+    },
+    /// A value differs from that of the integration, which counts.
+    #[error("parameter {0} differs from spec.parameters.{0} of the integration; change it there")]
+    ParameterDiffers(String),
     /// The provider does not serve the tenant.
     #[error("this integration type is not open to this tenant; a cluster administrator can open it")]
     TypeNotAllowed,
@@ -152,6 +191,13 @@ impl ApiError {
             Self::Malformed { .. } | Self::Twice(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
             Self::Json(status) | Self::Form(status) => (*status, "invalid_request"),
             Self::UnknownType => (StatusCode::BAD_REQUEST, "unknown_integration_type"),
+            Self::WantsApiKey => (StatusCode::BAD_REQUEST, "api_key_wanted"),
+            Self::NoApiKeys => (StatusCode::BAD_REQUEST, "api_keys_not_used"),
+            Self::KeyInSpec => (StatusCode::CONFLICT, "api_key_in_spec"),
+            Self::KeyMalformed(_) => (StatusCode::UNPROCESSABLE_ENTITY, "credential_malformed"),
+            Self::KeyRejected { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "credential_rejected"),
+            Self::KeyUnproved { .. } => (StatusCode::BAD_GATEWAY, "provider_unavailable"),
+            Self::ParameterDiffers(_) => (StatusCode::CONFLICT, "parameter_differs"),
             Self::TypeNotAllowed => (StatusCode::FORBIDDEN, "integration_type_not_allowed"),
             Self::ProviderNotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "provider_not_ready"),
             Self::Parameter(_) => (StatusCode::BAD_REQUEST, "invalid_parameter"),
@@ -179,6 +225,7 @@ impl ApiError {
             Self::Unauthenticated { .. } => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
             Self::MethodNotAllowed { allow } => allow.map(|allow| (ALLOW, HeaderValue::from_static(allow))),
             Self::TooMany { retry_after } => Some((RETRY_AFTER, whole_seconds(*retry_after))),
+            Self::KeyUnproved { retry_after, .. } => retry_after.map(|pause| (RETRY_AFTER, whole_seconds(pause))),
             _ => None,
         }
     }
@@ -223,7 +270,9 @@ impl From<FormRejection> for ApiError {
 impl From<LookupError> for ApiError {
     fn from(error: LookupError) -> Self {
         match error {
-            LookupError::NotFound { .. } | LookupError::NoOAuth { .. } => Self::UnknownType,
+            LookupError::NotFound { .. } => Self::UnknownType,
+            LookupError::NoOAuth { .. } => Self::WantsApiKey,
+            LookupError::NoApiKey { .. } => Self::NoApiKeys,
             LookupError::NotAllowed { .. } => Self::TypeNotAllowed,
             LookupError::Parameters(error) => Self::Parameter(Box::new(error)),
             error => Self::ProviderNotReady(Box::new(error)),
@@ -238,13 +287,31 @@ impl From<BeginError> for ApiError {
             BeginError::Tenant(_) => Self::Forbidden,
             BeginError::Deleting => Self::Deleting,
             BeginError::Suspended => Self::Suspended,
+            BeginError::KeyInSpec => Self::KeyInSpec,
             BeginError::MissingParameter(name) => Self::MissingParameter(name),
             BeginError::Attempt(error) => Self::Attempt(Box::new(error)),
-            BeginError::Finalizer(FinalizerError::Gone { .. }) => Self::from(BeginError::Deleting),
-            BeginError::Finalizer(FinalizerError::Contended { .. }) => Self::TimedOut,
-            BeginError::Finalizer(FinalizerError::Api { source, .. }) => {
-                Self::Cluster { operation: "write the integration", source }
-            }
+            BeginError::Finalizer(error) => error.into(),
+        }
+    }
+}
+
+impl From<FinalizerError> for ApiError {
+    fn from(error: FinalizerError) -> Self {
+        match error {
+            FinalizerError::Gone { .. } => Self::Deleting,
+            FinalizerError::Contended { .. } => Self::TimedOut,
+            FinalizerError::Api { source, .. } => Self::Cluster { operation: "write the integration", source },
+        }
+    }
+}
+
+impl From<KeepError> for ApiError {
+    fn from(error: KeepError) -> Self {
+        match error {
+            KeepError::Finalizer(error) => error.into(),
+            KeepError::Integration(ExchangeError::Gone) => Self::NoIntegration,
+            KeepError::Integration(error) => Self::Store(Box::new(error)),
+            KeepError::Store(error) => Self::Store(Box::new(error.into())),
         }
     }
 }

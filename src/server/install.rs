@@ -1,6 +1,7 @@
 //! `GET …/{type}/install`: hands out the link that starts a flow, and creates the integration where it is missing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -19,6 +20,7 @@ use crate::api::{ProjectIntegration, ProjectIntegrationSpec, ProviderKind};
 use crate::flow::Flow;
 use crate::flow::begin::Initiator;
 use crate::provider::registry::LookupError;
+use crate::provider::resolved::Provider;
 
 /// Most values of the provider's form.
 const MAX_PARAMETERS: usize = 16;
@@ -111,19 +113,36 @@ const TOO_LONG: ApiError =
     ApiError::Malformed { what: "param.…", form: "at most 16 values of at most 256 bytes each" };
 
 /// The integration, where it is there already.
-async fn find(flow: &Flow, namespace: &str, target: &Target) -> Result<Option<ProjectIntegration>, ApiError> {
+pub(super) async fn find(
+    flow: &Flow,
+    namespace: &str,
+    target: &Target,
+) -> Result<Option<ProjectIntegration>, ApiError> {
     let api: Api<ProjectIntegration> = Api::namespaced(flow.client.clone(), namespace);
     api.get_opt(&target.name()).await.map_err(ApiError::cluster("read an integration"))
 }
 
-/// Creates the integration, or reads the one that somebody else has created in the meantime.
+/// Creates the integration with a provider that can be used, so that nothing is created that could not be connected.
 async fn create(
     flow: &Flow,
     namespace: &str,
     target: &Target,
     parameters: &BTreeMap<String, String>,
 ) -> Result<ProjectIntegration, ApiError> {
-    let (provider_kind, parameters) = choose_provider(flow, namespace, target, parameters).await?;
+    let (provider, parameters) = choose_provider(flow, namespace, target, parameters).await?;
+    let kind = provider.reference.kind;
+    flow.registry.usable_with(provider, namespace, &parameters).await?;
+    create_with(flow, namespace, target, kind, parameters).await
+}
+
+/// Creates the integration, or reads the one that somebody else has created in the meantime.
+pub(super) async fn create_with(
+    flow: &Flow,
+    namespace: &str,
+    target: &Target,
+    provider_kind: ProviderKind,
+    parameters: BTreeMap<String, String>,
+) -> Result<ProjectIntegration, ApiError> {
     let integration = ProjectIntegration {
         metadata: ObjectMeta { name: Some(target.name()), ..ObjectMeta::default() },
         spec: ProjectIntegrationSpec {
@@ -151,29 +170,26 @@ async fn create(
 }
 
 /// The provider of a new integration: the cluster's of that name, else the tenant's own; and the values it asks for.
-/// It must be usable, so that nothing is created that could not be connected.
-async fn choose_provider(
+pub(super) async fn choose_provider(
     flow: &Flow,
     namespace: &str,
     target: &Target,
     parameters: &BTreeMap<String, String>,
-) -> Result<(ProviderKind, BTreeMap<String, String>), ApiError> {
+) -> Result<(Arc<Provider>, BTreeMap<String, String>), ApiError> {
     let cluster = ProviderKind::ClusterIntegrationProvider;
-    let (kind, provider) = match flow.registry.find(cluster, namespace, &target.type_).await {
-        Ok(provider) => (cluster, provider),
+    let provider = match flow.registry.find(cluster, namespace, &target.type_).await {
         Err(LookupError::NotFound { .. }) => {
-            let own = ProviderKind::IntegrationProvider;
-            (own, flow.registry.find(own, namespace, &target.type_).await?)
+            flow.registry.find(ProviderKind::IntegrationProvider, namespace, &target.type_).await?
         }
-        Err(error) => return Err(error.into()),
+        found => found?,
     };
-    if let Some(missing) = provider.parameters.keys().find(|name| !parameters.contains_key(*name)) {
-        return Err(ApiError::MissingParameter(missing.clone()));
+    let form = &provider.parameters;
+    if let Some(missing) = form.missing(&form.values(&[parameters])) {
+        return Err(ApiError::MissingParameter(missing.to_owned()));
     }
     let mut parameters = parameters.clone();
-    parameters.retain(|name, _| provider.parameters.contains_key(name));
-    flow.registry.usable_with(provider, namespace, &parameters).await?;
-    Ok((kind, parameters))
+    parameters.retain(|name, value| form.contains_key(name) && !value.is_empty());
+    Ok((provider, parameters))
 }
 
 #[cfg(test)]

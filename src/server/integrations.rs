@@ -140,7 +140,7 @@ impl ServerState {
     }
 
     /// The integration in the tenant's namespace, as long as it names that tenant.
-    async fn integration(&self, namespace: &str, target: &Target) -> Result<ProjectIntegration, ApiError> {
+    pub(super) async fn integration(&self, namespace: &str, target: &Target) -> Result<ProjectIntegration, ApiError> {
         let found = self.api(namespace).get_opt(&target.name()).await;
         found
             .map_err(ApiError::cluster("read an integration"))?

@@ -9,6 +9,7 @@ mod callback;
 pub mod client_address;
 mod confirm;
 pub mod cookies;
+mod credentials;
 pub mod error;
 pub mod ids;
 mod install;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use ipnet::IpNet;
 
 use crate::flow::Flow;
@@ -114,6 +115,7 @@ fn project() -> Router<Shared> {
         .route("/{type}/install", without_head(get(install::install), "GET"))
         .route("/{type}/confirm", post(confirm::confirm))
         .route("/{type}/refresh", post(integrations::refresh))
+        .route("/{type}/credentials", put(credentials::put).layer(DefaultBodyLimit::max(credentials::MAX_BODY)))
 }
 
 /// For browsers, of one provider.

@@ -13,22 +13,23 @@ const REFRESH: &str = "integrations.tms.dev/refresh-requested-at";
 const CLIENT_SECRET: &str = "canary-client-secret-5c1d";
 
 /// Everything that was seen, by where.
-struct Haul(Vec<(String, String)>);
+#[derive(Default)]
+pub struct Haul(Vec<(String, String)>);
 
 impl Haul {
-    fn add(&mut self, place: &str, text: String) {
+    pub fn add(&mut self, place: &str, text: String) {
         self.0.push((place.to_owned(), text));
     }
 
     /// One request; its answer with all its headers.
-    async fn ask(&mut self, request: reqwest::RequestBuilder, place: &str) {
+    pub async fn ask(&mut self, request: reqwest::RequestBuilder, place: &str) {
         let answer = request.send().await.unwrap();
         let head = format!("{} {:?}", answer.status(), answer.headers());
         self.add(place, head + &answer.text().await.unwrap());
     }
 
     /// All objects of the cluster but Secrets.
-    async fn objects(&mut self, world: &World) {
+    pub async fn objects(&mut self, world: &World) {
         let discovery = Discovery::new(world.client.clone()).run().await.unwrap();
         let mut kinds = 0;
         for (resource, capabilities) in discovery.groups().flat_map(kube::discovery::ApiGroup::recommended_resources) {
@@ -44,7 +45,12 @@ impl Haul {
         assert!(kinds > 20, "{kinds}");
     }
 
-    fn search(&self, canaries: &[(String, String)]) {
+    /// The search itself finds what is there.
+    pub fn sees(&self, text: &str) {
+        assert!(self.0.iter().any(|(_, found)| found.contains(text)));
+    }
+
+    pub fn search(&self, canaries: &[(String, String)]) {
         let mut found = vec![];
         for (place, text) in &self.0 {
             for (what, canary) in canaries {
@@ -73,7 +79,7 @@ async fn credentials_stay_in_secrets() {
     let operator = world.operator_with(Flags { arguments, ..Flags::default() }).await;
     world.tenant("acme").await;
     let token = world.admin_of("acme").await;
-    let mut haul = Haul(vec![]);
+    let mut haul = Haul::default();
     let mut canaries: Vec<(String, String)> = vec![
         ("client secret".into(), CLIENT_SECRET.into()),
         ("access token".into(), "sandbox-at-".into()),
@@ -195,6 +201,5 @@ async fn credentials_stay_in_secrets() {
     haul.add("the log", log);
     println!("COUNT {} places searched for {} canaries", haul.0.len(), canaries.len());
     haul.search(&canaries);
-    // The search itself finds what is there.
-    assert!(haul.0.iter().any(|(_, text)| text.contains("web.app")));
+    haul.sees("web.app");
 }

@@ -283,7 +283,8 @@ pub struct TokenSet {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub scope_parameter: Option<String>,
-    /// Where its tokens lie in the answer to a code. An answer to its own refresh has them where `tokenResponse` says.
+    /// Where its tokens lie in the answer to a code; what is left out lies beside its access token, by its usual name. An
+    /// answer to its own refresh has them where `tokenResponse` says.
     #[serde(flatten)]
     pub tokens: TokenPointers,
 }

@@ -30,10 +30,15 @@ impl Run<'_> {
             return Ok(());
         }
         let mut requested = asked.refresh.clone();
+        if situation.served_by_key().is_some() {
+            // A key has nothing to be refreshed with: asked and answered.
+            self.handled.extend(requested.map(|value| (request::REFRESH, value)));
+            return Ok(());
+        }
         // Each turn ends in a wait, or has changed the grant; three are enough for recover, refresh, wait.
         for _ in 0..4 {
             self.step = self.plan(situation, requested.is_some());
-            let usable = match situation.served() {
+            let usable = match situation.served_by_oauth() {
                 Some((_, usable)) => usable.clone(),
                 None => return Ok(()),
             };
@@ -88,7 +93,7 @@ impl Run<'_> {
     }
 
     pub(super) fn plan(&self, situation: &Situation<'_>, requested: bool) -> Step {
-        let (Some(grant), Some((settings, usable))) = (&situation.grant, situation.served()) else {
+        let (Some(grant), Some((settings, usable))) = (&situation.grant, situation.served_by_oauth()) else {
             return Step::Wait(None);
         };
         let memory = self.context.memories.get(&situation.uid);
@@ -145,7 +150,7 @@ impl Run<'_> {
         let asked = introspect::is_active(
             &self.context.outbound,
             url,
-            endpoint.authentication,
+            endpoint.into(),
             &usable.credentials,
             refresh_token,
             networks,
@@ -240,7 +245,7 @@ impl Run<'_> {
 
 /// The planned moment of the next refresh.
 pub(super) fn planned(situation: &Situation<'_>) -> Option<Timestamp> {
-    let (settings, usable) = situation.served()?;
+    let (settings, usable) = situation.served_by_oauth()?;
     refresh_at(&situation.grant.as_ref()?.summary, settings.timing(usable.client.refresh_every))
 }
 

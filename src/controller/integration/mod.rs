@@ -3,6 +3,7 @@
 //! The steps that take more than a few lines lie beside it: `freshness`, `publication` and `replacement`.
 
 mod freshness;
+mod keys;
 mod publication;
 mod replacement;
 mod unreadable;
@@ -16,14 +17,17 @@ use kube::runtime::controller::Action;
 
 use super::context::{Context, Watched};
 use super::finalize::{self, FinalizeError};
+use super::key_secret::KeySecretError;
 use super::memory;
 use super::requests::{self, Requests};
 use super::situation::Situation;
 use super::status::{self, Facts};
 use super::{connect, health};
+use crate::api::project_integration::DisconnectedKey;
 use crate::api::{ProjectIntegration, Reason, request};
 use crate::causes::chain;
 use crate::finalizer::{self, FinalizerError};
+use crate::flow::api_key::KeepError;
 use crate::flow::attempts::AttemptError;
 use crate::grant::plan::Step;
 use crate::grant::{Grant, StoreError};
@@ -46,6 +50,12 @@ pub enum ReconcileError {
     /// The way out failed.
     #[error(transparent)]
     Finalize(#[from] FinalizeError),
+    /// The Secret with the API key could not be read.
+    #[error(transparent)]
+    KeySecret(#[from] KeySecretError),
+    /// A proved key could not be kept.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
     /// The published Secret could not be written.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -62,9 +72,13 @@ impl ReconcileError {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Finalize(_) => Reason::Deleting,
-            Self::Grant(_) | Self::Attempts(_) | Self::Publish(_) | Self::Finalizer(_) | Self::Status(_) => {
-                Reason::StorageFailed
-            }
+            Self::Grant(_)
+            | Self::Attempts(_)
+            | Self::KeySecret(_)
+            | Self::Keep(_)
+            | Self::Publish(_)
+            | Self::Finalizer(_)
+            | Self::Status(_) => Reason::StorageFailed,
         }
     }
 }
@@ -82,7 +96,16 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
         return Ok(Action::requeue(pause));
     }
     let mut situation = Situation::gather(&context, integration).await;
-    let mut run = Run { context: &context, held: None, handled: vec![], again: None, step: Step::Wait(None) };
+    let forgone = integration.status.as_ref().and_then(|status| status.disconnected_key.clone());
+    let mut run = Run {
+        context: &context,
+        held: None,
+        handled: vec![],
+        again: None,
+        step: Step::Wait(None),
+        forgone,
+        proved: false,
+    };
     let mirrored = integration.status.as_ref().map(|status| status.handled.clone()).unwrap_or_default();
     let asked = requests::requests(&situation, &mirrored);
     run.handled.extend(asked.stale.clone());
@@ -93,6 +116,7 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
             return Ok(Action::requeue(pause));
         }
         connect::withdraw(&context, &situation.namespace, &situation.name).await.ok();
+        run.forgo(&situation).await?;
         run.handled.push((request::DISCONNECT, value.clone()));
         situation.grant = None;
         let note = "What was held was revoked, or forgotten, on request.";
@@ -100,6 +124,7 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
     }
     run.stay(&mut situation).await?;
     let connecting = run.connect(&mut situation, &asked).await?;
+    run.take_key(&mut situation, &asked).await?;
     if situation.served().is_some() && situation.grant.is_some() {
         finalizer::put_on(&context.client, integration).await?;
         run.keep_fresh(&mut situation, &asked).await?;
@@ -136,6 +161,10 @@ struct Run<'a> {
     again: Option<Timestamp>,
     /// What the plan says next.
     step: Step,
+    /// The key that a disconnect was about.
+    forgone: Option<DisconnectedKey>,
+    /// Whether what is held was proved in this very reconcile.
+    proved: bool,
 }
 
 impl Run<'_> {
@@ -148,7 +177,8 @@ impl Run<'_> {
         let now = Timestamp::now();
         let standing = situation.integration.status.clone().unwrap_or_default();
         let mut connecting = Connecting::default();
-        if let (Some(value), Some(_)) = (&asked.connect, situation.served()) {
+        let wanted = asked.connect.as_ref().filter(|_| situation.can_authorize());
+        if let Some(value) = wanted {
             finalizer::put_on(&self.context.client, situation.integration).await?;
             match connect::begin(self.context, situation, value).await {
                 Ok(authorization) => {
@@ -185,12 +215,18 @@ impl Run<'_> {
     /// The health check, when it is due or asked for.
     async fn prove(&mut self, situation: &Situation<'_>, asked: &Requests) {
         if !situation.is_bound() {
+            // Nothing is sent; that is what the condition says.
+            self.handled.extend(asked.check.clone().map(|value| (request::CHECK, value)));
             return;
         }
         let requested = asked.check.is_some();
         let remembered = self.context.memories.get(&situation.uid).health;
+        let requested = requested && !self.proved;
         if health::next_check(situation, &remembered, requested).is_some_and(|due| due <= Timestamp::now()) {
-            health::check(self.context, situation).await;
+            let found = health::check(self.context, situation).await;
+            if found == Some(Reason::Rejected) {
+                self.read_key_soon(situation.integration, &situation.uid);
+            }
         }
         if let Some(value) = &asked.check {
             self.handled.push((request::CHECK, value.clone()));
@@ -238,6 +274,7 @@ impl Run<'_> {
             authorization: connecting.authorization,
             denied: connecting.denied,
             connect_error: connecting.error,
+            disconnected_key: self.forgone.clone(),
             handled: handled.0,
             now,
         });

@@ -21,7 +21,7 @@ impl Run<'_> {
         asked: &Requests,
     ) -> Result<(), ReconcileError> {
         let (Some(later), Some(view), Some((settings, usable))) =
-            (situation.later.clone(), situation.grant.clone(), situation.served())
+            (situation.later.clone(), situation.grant.clone(), situation.served_by_oauth())
         else {
             return Ok(());
         };

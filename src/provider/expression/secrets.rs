@@ -29,6 +29,23 @@ pub fn without_tokens(value: &Value) -> Value {
     }
 }
 
+/// Takes out what lies at a JSON pointer (RFC 6901), for a token under a name that does not tell that it is one.
+pub fn cut_out(value: &mut Value, pointer: &str) {
+    let Some((parent, key)) = pointer.rsplit_once('/') else { return };
+    match value.pointer_mut(parent) {
+        Some(Value::Object(entries)) => {
+            entries.remove(&key.replace("~1", "/").replace("~0", "~"));
+        }
+        // The other elements keep their places.
+        Some(Value::Array(_)) => {
+            if let Some(element) = value.pointer_mut(pointer) {
+                *element = Value::Null;
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Whether what stands under this key is a secret.
 fn is_secret_key(key: &str) -> bool {
     let key: String = key.chars().filter(|letter| !matches!(letter, '_' | '-')).flat_map(char::to_lowercase).collect();
@@ -77,6 +94,15 @@ mod tests {
             "token_type": "bot", "expires_in": 3600, "team": {"id": "T1"}, "authed_user": {"id": "U1", "list": [{"n": 1}]},
         });
         assert_eq!(without_tokens(&answer), expected);
+    }
+
+    #[test]
+    fn what_lies_at_a_pointer_goes() {
+        let mut answer = json!({ "data": { "key": "k", "n": 1 }, "a/b": "s", "list": ["t", "u"] });
+        for pointer in ["/data/key", "/a~1b", "/list/0", "/list/7", "/nowhere/at/all", "", "/data/key/deeper"] {
+            cut_out(&mut answer, pointer);
+        }
+        assert_eq!(answer, json!({ "data": { "n": 1 }, "list": [null, "u"] }));
     }
 
     #[test]

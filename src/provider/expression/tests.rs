@@ -9,6 +9,8 @@ fn variables() -> Variables {
         identity: json!({"id": 42, "orgs": [{"id": "o1", "on": false}, {"id": "o2", "on": true}], "a-b": 1}),
         integration: json!({"projectId": "web"}),
         parameters: json!({"subdomain": "acme"}),
+        status: json!(200),
+        ..Variables::default()
     }
 }
 
@@ -24,6 +26,9 @@ fn result(source: &str) -> Option<Value> {
 fn values_come_out_as_json() {
     for (source, expected) in [
         ("response.team.id", json!("T1")),
+        ("status == 200", json!(true)),
+        ("request.query.realmId", json!(null)),
+        ("lookup.site.id", json!(null)),
         ("response.team", json!({"id": "T1", "name": "Acme"})),
         ("identity.id", json!(42)),
         ("response.big", json!(9_007_199_254_740_993_u64)),
@@ -91,7 +96,7 @@ fn wrong_sources_say_where() {
     for source in ["", "1 +", "response team", "'open", "a b c", "\u{0}"] {
         assert!(matches!(Expression::compile(source), Err(ExpressionError::Parse { .. })), "{source:?}");
     }
-    for source in ["token", "request.x", "response.x + env", "identity.orgs.map(o, p.id)"] {
+    for source in ["token", "answer.x", "response.x + env", "identity.orgs.map(o, p.id)"] {
         assert!(matches!(Expression::compile(source), Err(ExpressionError::UnknownVariable { .. })), "{source}");
     }
 }

@@ -47,7 +47,7 @@ impl ParameterRule {
     /// A rule by a regular expression (syntax of the crate `regex`: linear time, no look-around); one DNS label (RFC
     /// 1123 §2.1) where there is none.
     pub fn new(pattern: Option<&str>) -> Result<Self, RuleError> {
-        let pattern = pattern.map(compile).transpose()?;
+        let pattern = pattern.map(|source| Ok((source.to_owned(), whole_match(source)?))).transpose()?;
         Ok(Self { pattern })
     }
 
@@ -69,7 +69,7 @@ impl ParameterRule {
 }
 
 /// Anchors a pattern. It is compiled by itself first, so that one such as `a)|(b` cannot close the group around it.
-fn compile(source: &str) -> Result<(String, Regex), RuleError> {
+pub(crate) fn whole_match(source: &str) -> Result<Regex, RuleError> {
     if source.len() > LONGEST_PATTERN {
         return Err(RuleError::PatternTooLong);
     }
@@ -83,8 +83,7 @@ fn compile(source: &str) -> Result<(String, Regex), RuleError> {
     };
     build(source)?;
     // The line break ends a comment that the pattern may end with in verbose mode, and is skipped there.
-    let anchored = build(&format!(r"\A(?:{source})\z")).or_else(|_| build(&format!("\\A(?:{source}\n)\\z")))?;
-    Ok((source.to_owned(), anchored))
+    build(&format!(r"\A(?:{source})\z")).or_else(|_| build(&format!("\\A(?:{source}\n)\\z")))
 }
 
 /// One DNS label: 1 to 63 letters, digits and hyphens, none of these at an end (RFC 1123 §2.1). Upper case is fine; DNS
