@@ -1,5 +1,7 @@
 //! What is told to people: computed from what was found and done, pure, and written last.
 
+mod keys;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -8,7 +10,7 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
 use super::context::Context;
-use super::memory::{KeyTrouble, Memory};
+use super::memory::Memory;
 use super::situation::Situation;
 use crate::api::MANAGER;
 use crate::api::condition::{ConditionType, Observed, merge};
@@ -19,7 +21,7 @@ use crate::api::{ProjectIntegration, Reason};
 use crate::causes::chain;
 use crate::grant::plan::Step;
 use crate::grant::{Grant, GrantView};
-use crate::provider::connection::Keyed;
+use keys::{key_changed, key_trouble, no_key, unhealthy};
 
 /// What a status is computed from.
 pub struct Facts<'a> {
@@ -162,16 +164,7 @@ fn authorized(facts: &Facts<'_>) -> Observed {
         return Observed::no(Authorized, Reason::ReauthorizationRequired, message);
     }
     if !situation.is_bound() && situation.served_by_key().is_some() {
-        let message = format!(
-            "The provider, or the address that proves its keys, is not what this key was given for, so the key is sent \
-             nowhere: change it back, or {}.",
-            if situation.integration.spec.api_key.is_some() {
-                format!("agree by asking again: kubectl integration connect {name}")
-            } else {
-                "give the key again".to_owned()
-            }
-        );
-        return Observed::no(Authorized, Reason::ProviderChanged, message);
+        return Observed::no(Authorized, Reason::ProviderChanged, key_changed(situation));
     }
     if !situation.is_bound() {
         let message = "The provider, its client or its endpoints are not those that this was connected with, so nothing \
@@ -188,37 +181,6 @@ fn authorized(facts: &Facts<'_>) -> Observed {
     }
     let message = if grant.summary.api_key.is_some() { "An API key is held." } else { "Access is granted." };
     Observed::yes(Authorized, Reason::Granted, message)
-}
-
-/// Why the key that the spec names is not the one in use.
-fn key_trouble<'a>(facts: &'a Facts<'_>) -> Option<&'a KeyTrouble> {
-    let named = facts.situation.integration.spec.api_key.is_some() && facts.situation.served_by_key().is_some();
-    facts.memory.key.trouble.as_ref().filter(|_| named)
-}
-
-/// The same as `Healthy`, where a key was found and the app has not accepted it.
-fn unhealthy(trouble: &KeyTrouble) -> Option<Observed> {
-    let status = match trouble.reason {
-        Reason::Rejected | Reason::ProviderUnavailable => Some(false),
-        Reason::RateLimited => None,
-        _ => return None,
-    };
-    let (reason, message) = (trouble.reason, trouble.message.clone());
-    Some(Observed { kind: ConditionType::Healthy, status, reason, message })
-}
-
-/// No key is held, and none is named.
-fn no_key(situation: &Situation<'_>, keyed: &Keyed) -> String {
-    let app = &keyed.provider.display_name;
-    if situation.integration.spec.api_key.is_some() {
-        return format!("The API key for {app} has not been read yet.");
-    }
-    let spec = &situation.integration.spec;
-    format!(
-        "{app} is connected by an API key and none was given: name a Secret in spec.apiKey, or PUT the key to \
-         /v1/tenants/{}/projects/{}/integrations/{}/credentials.",
-        spec.tenant_id, spec.project_id, spec.type_
-    )
 }
 
 fn token_fresh(facts: &Facts<'_>, grant: &GrantView) -> Observed {

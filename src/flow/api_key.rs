@@ -133,7 +133,8 @@ fn grant(proved: &Proved<'_>, owner: Owner, epoch: u64) -> Grant {
         "type": spec.type_,
     });
     let now = Timestamp::now();
-    let variables = variables(&Value::Null, &proved.identity, &spec.parameters, &about);
+    let parameters = provider.parameters.values(&[&spec.parameters]);
+    let variables = variables(&Value::Null, &proved.identity, &parameters, &about);
     let mut grant = Grant {
         integration: owner,
         epoch,
@@ -152,7 +153,7 @@ fn grant(proved: &Proved<'_>, owner: Owner, epoch: u64) -> Grant {
         installation: None,
         metadata: std::collections::BTreeMap::new(),
         secret_metadata: secret_values(&provider.secret_metadata, &variables, None),
-        parameters: spec.parameters.clone(),
+        parameters,
         installed: Installed { by: proved.by.clone(), agent_id: proved.agent_id.clone(), at: now },
         binding: proved.keyed.binding(),
     };

@@ -21,16 +21,16 @@ pub(crate) fn advice(integration: &ProjectIntegration) -> Option<String> {
     };
     let provider = provider(integration);
     let advice = match reason(&ready.reason)? {
+        Reason::Rejected if uses_key(integration) => {
+            format!("{}; to look again at once: {}", give_key(integration), plugin("check"))
+        }
         Reason::AuthorizationRequired
         | Reason::AuthorizationDenied
         | Reason::ReauthorizationRequired
         | Reason::Disconnected
         | Reason::ScopesInsufficient
-        | Reason::Revoked => format!("connect it: {}", plugin("connect")),
-        Reason::Rejected if uses_key(integration) => {
-            format!("{}; to look again at once: {}", give_key(integration), plugin("check"))
-        }
-        Reason::Rejected => format!("connect it: {}", plugin("connect")),
+        | Reason::Revoked
+        | Reason::Rejected => format!("connect it: {}", plugin("connect")),
         Reason::ProviderChanged => format!("connect it again for the provider as it is now: {}", plugin("connect")),
         Reason::AccountMismatch => format!(
             "connect with the account it had, or give that one up first: {} && {}",
