@@ -25,6 +25,7 @@ mod access;
 mod api_keys;
 mod bad_callbacks;
 mod canary;
+mod clients;
 mod connect;
 mod counts;
 mod emulators;
