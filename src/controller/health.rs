@@ -77,11 +77,11 @@ pub async fn check(context: &Context, situation: &Situation<'_>) -> Option<Reaso
         // Failures in a row are those of one authorization.
         let another = memory.health.token.is_some_and(|(epoch, _)| epoch != grant.summary.epoch);
         let before = if another { Health::default() } else { memory.health.clone() };
-        // Where a later authorization ends this one, a refusal is no accident that may pass; nor is that of a key that has
-        // never worked.
+        // A key that has never worked was given by mistake; and where a later authorization ends this one, a refusal is no
+        // accident. There is nothing to wait for.
         let untried = grant.summary.api_key.is_some() && before.verdict.is_none();
-        let certain = untried || situation.later.is_some() && word.reason == Reason::Rejected;
-        let threshold = if certain { 1 } else { settings.failure_threshold };
+        let replaced = situation.later.is_some() && word.reason == Reason::Rejected;
+        let threshold = if untried || replaced { 1 } else { settings.failure_threshold };
         let told = word.healthy.is_some();
         let health = after(&before, threshold, word, &verdict, now);
         let later = if told && health.checked_at.is_some() { situation.later.clone() } else { before.later };
@@ -93,25 +93,21 @@ pub async fn check(context: &Context, situation: &Situation<'_>) -> Option<Reaso
 fn judge(verdict: &identity::Verdict, connection: &Connection, endpoint: &IdentityEndpoint, replaced: bool) -> Verdict {
     let app = &connection.provider().display_name;
     let (what, remedy) = match connection {
-        Connection::OAuth(_) => ("access token", "connect again"),
-        Connection::ApiKey(_) => ("key", "give it another one"),
+        Connection::OAuth(_) if replaced => {
+            ("access token", "a later authorization of the same installation ended this one; connect again")
+        }
+        Connection::OAuth(_) => ("access token", "if it stays so, connect again"),
+        Connection::ApiKey(_) => ("key", "if it stays so, give it another one"),
     };
     let host = endpoint.call.url.host_str().unwrap_or_default();
     let word = |healthy, reason, message| Verdict { healthy, reason, message };
     match verdict {
         identity::Verdict::Accepted(_) => word(Some(true), Reason::Verified, format!("{app} accepts the {what}.")),
-        identity::Verdict::Rejected { status } => {
-            let remedy = if replaced {
-                "a later authorization of the same installation ended this one; connect again".to_owned()
-            } else {
-                format!("if it stays so, {remedy}")
-            };
-            word(
-                Some(false),
-                Reason::Rejected,
-                format!("{app} refuses the {what} (HTTP {status} from {host}); {remedy}."),
-            )
-        }
+        identity::Verdict::Rejected { status } => word(
+            Some(false),
+            Reason::Rejected,
+            format!("{app} refuses the {what} (HTTP {status} from {host}); {remedy}."),
+        ),
         identity::Verdict::Limited { .. } => {
             word(None, Reason::RateLimited, format!("{app} asks for fewer requests; the check is made again later."))
         }

@@ -55,12 +55,9 @@ impl<'a> Situation<'a> {
         } else {
             None
         };
-        let ends_earlier = |connection: &Connection| match connection {
-            Connection::OAuth(usable) => usable.client.reauthorization == Reauthorization::ReplacesEarlier,
-            Connection::ApiKey(_) => false,
-        };
+        let ends_earlier = |usable: &Usable| usable.client.reauthorization == Reauthorization::ReplacesEarlier;
         let later = match (&grant, &provider) {
-            (Some(grant), Some(Ok(connection))) if ends_earlier(connection) => context.later_sibling(grant),
+            (Some(grant), Some(Ok(Connection::OAuth(usable)))) if ends_earlier(usable) => context.later_sibling(grant),
             _ => None,
         };
         Self { integration, namespace, name, uid, tenancy, settings, provider, grant, foreign, later }

@@ -79,7 +79,7 @@ pub struct Binding {
     #[serde(default)]
     pub revocation_effect: RevocationEffect,
     /// What a second authorization of the same installation does to the first.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_independent")]
     pub reauthorization: Reauthorization,
     /// Private networks that the provider's endpoints may lie in.
     #[serde(default)]
@@ -120,6 +120,11 @@ pub struct TokenInBody {
 }
 
 impl Binding {
+    /// The client: the origin of its server, and its id there.
+    pub fn client_at(&self) -> (String, &str) {
+        (origin(self.token_url.as_ref()), &self.client_id)
+    }
+
     /// That of an API key: the provider, and the one place that the operator itself sends it to.
     pub fn of_api_key(
         provider: ProviderRef,
@@ -145,11 +150,6 @@ impl Binding {
             reauthorization: Reauthorization::default(),
             private_networks,
         }
-    }
-
-    /// The client: the origin of its server, and its id there.
-    pub fn client_at(&self) -> (String, &str) {
-        (origin(self.token_url.as_ref()), &self.client_id)
     }
 
     /// A digest of everything that must stay the same for the credentials to be sent: provider, client and origins.
@@ -227,6 +227,11 @@ impl Parts {
 
 fn origin(url: Option<&Url>) -> String {
     url.map(|url| url.origin().ascii_serialization()).unwrap_or_default()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_independent(reauthorization: &Reauthorization) -> bool {
+    *reauthorization == Reauthorization::Independent
 }
 
 fn is_default(assertion: &Assertion) -> bool {

@@ -249,12 +249,8 @@ pub(crate) mod tests_support {
         }
     }
 
-    /// A binding to a provider that revokes by RFC 7009.
+    /// A binding that says nothing of revocation.
     pub(crate) fn binding() -> Binding {
-        Binding {
-            client_id: "client".into(),
-            token_url: Some("https://app.example/token".parse().unwrap()),
-            ..Binding::of_api_key(summary(0, None).provider, None, vec![], vec![])
-        }
+        Binding::of_api_key(summary(0, None).provider, None, vec![], vec![])
     }
 }

@@ -270,9 +270,10 @@ impl GrantStore {
         let Some(installation) = &grant.installation else { return Ok(Company::default()) };
         let own = self.fingerprint(grant);
         let selector = format!("{KIND_LABEL}={GRANT},{INSTALLATION_LABEL}={installation}");
+        let parameters = ListParams::default().labels(&selector);
         let found = self
             .secrets
-            .list_metadata(&ListParams::default().labels(&selector))
+            .list_metadata(&parameters)
             .await
             .map_err(|source| api("list siblings of", except.unwrap_or("that is not kept"), source))?;
         let now = jiff::Timestamp::now();

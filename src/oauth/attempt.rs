@@ -122,14 +122,14 @@ impl SigningKey {
         Sensitive::new(authenticate(&self.0, "state", ticket))
     }
 
-    /// What is kept of an API key to know it again: nobody without the signing key can tell anything from it.
-    pub fn fingerprint(&self, uid: &str, key: &Sensitive) -> String {
-        authenticate(&self.0, "api-key", &format!("{uid} {}", key.expose()))
-    }
-
     /// The key under which access tokens are hashed, see [`GrantStore::fingerprinting`](crate::grant::GrantStore).
     pub fn fingerprints(&self) -> Sensitive {
         Sensitive::new(authenticate(&self.0, "fingerprints", ""))
+    }
+
+    /// What is kept of an API key to know it again: nobody without the signing key can tell anything from it.
+    pub fn fingerprint(&self, uid: &str, key: &Sensitive) -> String {
+        authenticate(&self.0, "api-key", &format!("{uid} {}", key.expose()))
     }
 
     /// Proof that a page was shown to a browser for a ticket.

@@ -1,11 +1,11 @@
 //! Apps that act for a person, against emulators of them: Google, Microsoft and Linear. Connect, identity, refresh, a token
-//! that is withdrawn, and revocation.
+//! that is withdrawn, and revocation. And Stripe, by a person's key.
 
 use serde_json::{Value, json};
 
 use crate::servers;
 use crate::servers::browser::Browser;
-use crate::servers::{Emulate, EmulateOptions};
+use crate::servers::{Emulate, EmulateOptions, STRIPE_KEY};
 use crate::world::{World, condition, eventually, is_ready, last_refreshed, now};
 
 /// The person of all emulators.
@@ -230,4 +230,64 @@ async fn person(world: &World, emulate: &Emulate, app: &App, token: &str) -> Opt
     };
     let answer: Value = request.bearer_auth(token).send().await.unwrap().json().await.unwrap();
     answer.pointer(person)?.as_str().map(str::to_owned)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stripe_by_a_key() {
+    if !servers::available() {
+        return;
+    }
+    let Some(world) = World::start("stripe_by_a_key").await else { return };
+    let emulate = Emulate::start(&["stripe"], EmulateOptions::new("")).await;
+    let base = emulate.url("stripe");
+    let description = json!({
+        "displayName": "Stripe",
+        "apiKey": { "title": "Restricted key", "pattern": "(rk|sk)_[A-Za-z0-9_]+" },
+        // The emulator has no account to read.
+        "identity": { "url": format!("{base}/v1/customers?limit=1"), "limited": [403] },
+        "metadata": { "customer": "identity.data[0].email" },
+    });
+    let provider: integration_operator::api::ClusterIntegrationProvider =
+        serde_json::from_value(json!({ "metadata": { "name": "stripe" }, "spec": description })).unwrap();
+    let api: kube::api::Api<integration_operator::api::ClusterIntegrationProvider> =
+        kube::api::Api::all(world.client.clone());
+    api.create(&kube::api::PostParams::default(), &provider).await.unwrap();
+    let _operator = world.operator().await;
+    world.tenant("acme").await;
+    let token = world.admin_of("acme").await;
+    world.create("acme", "web", "stripe", json!({ "healthCheck": { "interval": "1h", "failureThreshold": 1 } })).await;
+    let give = async |key: &str| {
+        let url = format!("{}/v1/tenants/acme/projects/web/integrations/stripe/credentials", world.public_url);
+        let answer = world.http.put(url).bearer_auth(&token).json(&json!({ "api_key": key })).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+
+    // Neither of these is kept: one does not look like a key, and one Stripe does not know.
+    for (wrong, why) in [("pk_test_public", "looks like"), ("rk_test_unknown", "HTTP 401")] {
+        let (status, said) = give(wrong).await;
+        assert!((400..500).contains(&status) && said.contains(why) && !said.contains(wrong), "{status} {said}");
+        assert!(world.grant("acme", "web.stripe").await.is_none());
+    }
+    let (status, said) = give(STRIPE_KEY).await;
+    assert!((200..300).contains(&status), "{status} {said}");
+    let connected = world.wait("acme", "web.stripe", "ready", is_ready).await;
+    assert_eq!(connected.status.unwrap().metadata.get("customer"), Some(&json!(PERSON)));
+    let published = access_token(&world, "web.stripe").await;
+    let found: Value = world
+        .http
+        .get(format!("{base}/v1/customers"))
+        .bearer_auth(&published)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(found["data"][0]["email"], json!(PERSON));
+
+    // Rolled at Stripe: the next check says so.
+    emulate.revoke_all("stripe").await;
+    world.annotate("acme", "web.stripe", "integrations.tms.dev/check-requested-at", &now()).await;
+    let rejected = world.wait_reason("acme", "web.stripe", "Healthy", "Rejected").await;
+    assert_eq!(condition(&rejected, "Ready").0, "False");
 }

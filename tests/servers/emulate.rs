@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use super::ledger::{Admin, Fault, TokenRequest};
 use super::node::NodeProcess;
 
+/// The key that the Stripe emulator knows.
+pub const STRIPE_KEY: &str = "rk_test_emulated4711";
+
 /// The OAuth application that is registered with each service.
 #[derive(Clone, Debug)]
 pub struct EmulateOptions {
@@ -82,6 +85,7 @@ impl EmulateOptions {
             },
             "stripe": {
                 "customers": [{ "email": "dev@example.test", "name": "Dev Eloper" }],
+                "tokens": [{ "token": STRIPE_KEY }],
             },
         });
         merge(&mut seed, &self.seed);

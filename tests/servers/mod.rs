@@ -20,7 +20,7 @@ mod node;
 mod oidc;
 
 pub use browser::{Browser, BrowserError, FinalPage};
-pub use emulate::{Emulate, EmulateOptions};
+pub use emulate::{Emulate, EmulateOptions, STRIPE_KEY};
 pub use ledger::{Fault, TokenRequest};
 pub use node::available;
 pub use oidc::{OidcClient, OidcOptions, OidcProvider};
