@@ -18,6 +18,9 @@ use crate::world::{Flags, OPERATOR, Operator, World, condition, is_ready, now};
 /// What went wrong, in words.
 type Outcome = Result<(), String>;
 
+/// Asks for a check.
+const CHECK: &str = "integrations.tms.dev/check-requested-at";
+
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -286,9 +289,20 @@ impl App<'_> {
     async fn identity(&self, project: &str, case: &crate::vendor::recording::IdentityCase) -> Outcome {
         let name = format!("{project}.{}", self.name);
         let request = self.identity_request().ok_or("the recording has no identity call")?;
-        self.vendor.instead(&Exchange { request, answer: case.answer.clone() });
-        self.world.annotate("acme", &name, "integrations.tms.dev/check-requested-at", &now()).await;
-        self.wait(project, &case.expect, |found| condition(found, "Healthy").1 == case.expect).await?;
+        let asked = format!("{} {}", request.method, request.url);
+        let count = || self.vendor.requests().iter().filter(|request| **request == asked).count();
+        let before = count();
+        self.vendor.instead(&Exchange { request: request.clone(), answer: case.answer.clone() });
+        let moment = now();
+        self.world.annotate("acme", &name, CHECK, &moment).await;
+        self.until(&format!("the call {asked}"), || count() > before).await?;
+        // A limit says nothing of the credential: what was known of it stays.
+        let reason = if case.expect == "RateLimited" { "Verified" } else { &case.expect };
+        self.wait(project, reason, |found| {
+            let handled = found.status.as_ref().and_then(|status| status.handled.get(CHECK));
+            condition(found, "Healthy").1 == reason && handled == Some(&moment)
+        })
+        .await?;
         Ok(())
     }
 
