@@ -309,7 +309,7 @@ fn summary(
             };
             (ready, stalled)
         }
-        None => (Observed::yes(ConditionType::Ready, Reason::Connected, "Connected."), moving()),
+        None => (Observed::yes(ConditionType::Ready, Reason::Connected, account::connected(facts)), moving()),
     }
 }
 

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use account::{Account, Told};
+pub use account::{Account, Choice, ChoiceOption, Told};
 pub use binding::Binding;
 pub use credentials::{ClientCredentials, Which};
 pub use record::{GrantView, Handled, Intent, KeySource, Published, Refusal, Summary};

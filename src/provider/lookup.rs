@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::call::CallTemplate;
 use super::expression::{EvaluateError, Expression, Variables};
+use crate::grant::{Choice, ChoiceOption};
 
 /// Most options that are told.
 pub const MOST_OPTIONS: usize = 50;
@@ -44,25 +44,6 @@ pub struct ChooseRules {
     pub title: Option<String>,
     /// The value of the form that names it.
     pub parameter: String,
-}
-
-/// What there is to choose from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Choice {
-    /// The value of the form that names an element.
-    pub parameter: String,
-    /// The elements, at most [`MOST_OPTIONS`]; none where the account has none.
-    pub options: Vec<ChoiceOption>,
-}
-
-/// One element of a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChoiceOption {
-    /// What the form's value must be.
-    pub value: String,
-    /// What people know it by.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
 }
 
 /// What came of choosing.
