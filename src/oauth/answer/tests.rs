@@ -191,6 +191,7 @@ fn expressions_come_before_words_and_permanent_first() {
         (403, json!({ "error": "expired", "retry": true, "message": "" }), ErrorClass::Permanent),
         (400, json!({ "error": "invalid_grant", "message": "wrong client" }), ErrorClass::Configuration),
         (400, json!({ "error": "invalid_request", "message": "client revoked" }), ErrorClass::Permanent),
+        (400, json!({ "error": "invalid_request", "message": "revoked", "retry": true }), ErrorClass::Permanent),
         // An expression that cannot be evaluated says nothing.
         (400, json!({ "error": "invalid_grant", "message": 7 }), ErrorClass::Permanent),
         (400, json!({ "error": "invalid_scope" }), ErrorClass::Configuration),
