@@ -117,7 +117,10 @@ fn conditions_are_documented() -> Outcome {
             "`True`: nothing gets better by waiting. Only a person, or a change of spec, helps. Tools that know kstatus \
              fail at once instead of waiting.",
         ),
-        (ConditionType::Authorized, "A grant is held, and it belongs to the provider as it is now."),
+        (
+            ConditionType::Authorized,
+            "A grant is held, with the scopes that are wanted, and it belongs to the provider as it is now.",
+        ),
         (ConditionType::TokenFresh, "The access token has not expired and is refreshed in time."),
         (ConditionType::Healthy, "The app accepts the access token. `Unknown` until it was tried."),
     ];

@@ -103,7 +103,7 @@ fn describe(
             installed_by: held.installed.by.clone(),
             agent_id: held.installed.agent_id.clone(),
             installed_at: seconds(held.installed.at),
-            last_updated_at: seconds(grant.summary.updated_at()),
+            last_updated_at: grant.summary.updated_at().to_string(),
         });
     } else {
         status.scopes.clone_from(&standing.scopes);
@@ -271,7 +271,7 @@ fn summary(
             };
             (ready, stalled)
         }
-        None => (Observed::yes(ConditionType::Ready, Reason::Connected, "Connected."), moving()),
+        None => (Observed::yes(ConditionType::Ready, Reason::Connected, account::connected(facts)), moving()),
     }
 }
 
@@ -348,7 +348,7 @@ async fn announce(
 }
 
 /// A time as people and other tools read it: RFC 3339 with whole seconds.
-pub(super) fn seconds(time: Timestamp) -> String {
+fn seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
 

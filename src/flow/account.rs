@@ -83,6 +83,11 @@ pub enum AskError {
 }
 
 impl AskError {
+    /// Whether it may pass without anybody's doing.
+    pub const fn passes(&self) -> bool {
+        matches!(self, Self::Limited { .. } | Self::Failed { .. } | Self::Unreachable { .. })
+    }
+
     /// When the provider wants to be asked again.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {

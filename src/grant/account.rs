@@ -7,8 +7,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
-use crate::provider::lookup::Choice;
-
 /// Largest token answer that is kept, in bytes as JSON.
 const LARGEST_ANSWER: usize = 16 * 1024;
 /// Largest answers of identity and look-ups that are kept, all together, in bytes as JSON.
@@ -51,6 +49,25 @@ pub struct Told {
     pub call: String,
     /// The answer's body, without tokens.
     pub body: Value,
+}
+
+/// What there is to choose from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// The value of the form that names an element.
+    pub parameter: String,
+    /// The elements, bounded in number and length; none where the account has none.
+    pub options: Vec<ChoiceOption>,
+}
+
+/// One element of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChoiceOption {
+    /// What the form's value must be.
+    pub value: String,
+    /// What people know it by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
 }
 
 impl Account {

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use account::{Account, Told};
+pub use account::{Account, Choice, ChoiceOption, Told};
 pub use binding::Binding;
 pub use chain::{ChainSummary, Ended, TokenSet};
 pub use credentials::{ClientCredentials, Which};
@@ -148,6 +148,7 @@ impl Grant {
     }
 
     /// The grant without what is merely convenient to have, where it would be too large with that.
+    #[must_use]
     pub fn within(mut self, bytes: usize) -> Self {
         if serde_json::to_vec(&self).is_ok_and(|data| data.len() > bytes) {
             self.account.forget_answers();

@@ -11,11 +11,10 @@ use serde_json::{Value, json};
 
 use crate::digest::short_hash;
 use crate::grant::store::MAX_SIZE;
-use crate::grant::{Binding, Grant, Told};
+use crate::grant::{Binding, Choice, Grant, Told};
 use crate::provider::connection::Keyed;
 use crate::provider::endpoints::IdentityEndpoint;
 use crate::provider::expression::{Expression, Variables, contains_secret, without_tokens};
-use crate::provider::lookup::Choice;
 use crate::provider::registry::Usable;
 use crate::provider::resolved::{OAuthClient, Provider};
 use crate::sensitive::Sensitive;
@@ -252,3 +251,6 @@ fn secret_values(
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

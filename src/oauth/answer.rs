@@ -178,10 +178,5 @@ fn scopes(value: &Value) -> Option<Vec<String>> {
     (!scopes.is_empty()).then_some(scopes)
 }
 
-/// Makes the expiry of an answer received at `now`.
-pub fn expires_at(answer: &TokenAnswer, default: Option<SignedDuration>, now: Timestamp) -> Option<Timestamp> {
-    answer.lifetime.or(default).map(|lifetime| now.checked_add(lifetime).unwrap_or(Timestamp::MAX))
-}
-
 #[cfg(test)]
 mod tests;

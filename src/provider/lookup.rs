@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::call::CallTemplate;
 use super::expression::{EvaluateError, Expression, Variables};
+use crate::grant::{Choice, ChoiceOption};
 
 /// Most options that are told.
 pub const MOST_OPTIONS: usize = 50;
@@ -44,25 +44,6 @@ pub struct ChooseRules {
     pub title: Option<String>,
     /// The value of the form that names it.
     pub parameter: String,
-}
-
-/// What there is to choose from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Choice {
-    /// The value of the form that names an element.
-    pub parameter: String,
-    /// The elements, at most [`MOST_OPTIONS`]; none where the account has none.
-    pub options: Vec<ChoiceOption>,
-}
-
-/// One element of a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChoiceOption {
-    /// What the form's value must be.
-    pub value: String,
-    /// What people know it by.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
 }
 
 /// What came of choosing.
@@ -116,17 +97,13 @@ impl ChooseRules {
             None if known.len() == 1 => Some(0),
             None => None,
         };
-        Ok(match found {
-            Some(position) => {
-                let (value, element) = known.swap_remove(position);
-                Chosen::One { value, element }
-            }
-            None => {
-                let option = |(value, element): (String, Value)| ChoiceOption { title: self.title_of(&element), value };
-                let options = known.into_iter().take(MOST_OPTIONS).map(option).collect();
-                Chosen::Open(Choice { parameter: self.parameter.clone(), options })
-            }
-        })
+        if let Some(position) = found {
+            let (value, element) = known.swap_remove(position);
+            return Ok(Chosen::One { value, element });
+        }
+        let option = |(value, element): (String, Value)| ChoiceOption { title: self.title_of(&element), value };
+        let options = known.into_iter().take(MOST_OPTIONS).map(option).collect();
+        Ok(Chosen::Open(Choice { parameter: self.parameter.clone(), options }))
     }
 
     /// The value of an element: a text, or a whole number, that fits into a form.
@@ -153,6 +130,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "bodies are written where they are used")]
     fn choose(from: Option<&str>, body: Value, wanted: Option<&str>) -> Result<Chosen, ChooseError> {
         let rules = ChooseRules {
             from: from.map(|source| Arc::new(Expression::compile(source).unwrap())),

@@ -22,6 +22,7 @@ mod servers;
 mod world;
 
 mod access;
+mod account;
 mod api_keys;
 mod apps;
 mod bad_callbacks;

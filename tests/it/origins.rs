@@ -26,13 +26,16 @@ async fn edit(world: &World, name: &str, spec: Value) {
 }
 
 /// Asks for everything that sends a credential, and waits until the operator says that it sends none.
-async fn refused(world: &World, name: &str, evil: &Sandbox, why: &str) {
+async fn refused(world: &World, name: &str, evil: &Sandbox, why: &str, told: &str) {
     world.wait_reason("acme", name, "Authorized", "ProviderChanged").await;
     world.annotate("acme", name, "integrations.tms.dev/refresh-requested-at", &now()).await;
     world.annotate("acme", name, "integrations.tms.dev/check-requested-at", &now()).await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let found = world.wait_reason("acme", name, "Authorized", "ProviderChanged").await;
     assert_eq!(condition(&found, "Ready"), ("False".into(), "ProviderChanged".into()), "{why}");
+    let conditions = &found.status.as_ref().unwrap().conditions;
+    let message = &conditions.iter().find(|condition| condition.type_ == "Authorized").unwrap().message;
+    assert!(message.contains(told), "{why}: {message}");
     assert!(evil.ledger().entries.is_empty(), "{why}: {:?}", evil.ledger().entries);
     assert!(world.grant("acme", name).await.is_some(), "{why}: the grant is kept");
 }
@@ -53,19 +56,31 @@ async fn a_changed_provider_gets_nothing() {
     let at = |path: &str| format!("{}/{path}", evil.base_url);
     world.client_secret(OPERATOR, "other-client", "another-client", "another-secret", false).await;
     let changes = [
-        ("tokenURL", json!({ "oauth2": { "tokenURL": at("token") } })),
-        ("userinfoURL", json!({ "oauth2": { "userinfoURL": at("userinfo") } })),
-        ("introspectionURL", json!({ "oauth2": { "introspectionURL": at("introspect") } })),
-        ("identity", json!({ "oauth2": { "userinfoURL": null }, "identity": { "url": at("userinfo") } })),
-        ("clientCredentialsRef", json!({ "clientCredentialsRef": { "name": "other-client" } })),
+        ("tokenURL", json!({ "oauth2": { "tokenURL": at("token") } }), "the token endpoint lies elsewhere"),
+        ("userinfoURL", json!({ "oauth2": { "userinfoURL": at("userinfo") } }), "the identity call goes elsewhere"),
+        (
+            "introspectionURL",
+            json!({ "oauth2": { "introspectionURL": at("introspect") } }),
+            "the introspection endpoint lies elsewhere",
+        ),
+        (
+            "identity",
+            json!({ "oauth2": { "userinfoURL": null }, "identity": { "url": at("userinfo") } }),
+            "the identity call goes elsewhere",
+        ),
+        (
+            "clientCredentialsRef",
+            json!({ "clientCredentialsRef": { "name": "other-client" } }),
+            "The client id changed: connect again",
+        ),
     ];
     let mut back = description(&good.base_url);
     back["clientCredentialsRef"] = json!({ "name": "app-client" });
     back["oauth2"]["introspectionURL"] = Value::Null;
     back["identity"] = Value::Null;
-    for (why, change) in changes {
+    for (why, change, told) in changes {
         edit(&world, "app", change).await;
-        refused(&world, "web.app", &evil, why).await;
+        refused(&world, "web.app", &evil, why, told).await;
         edit(&world, "app", back.clone()).await;
         world.wait_reason("acme", "web.app", "Authorized", "Granted").await;
         world.wait("acme", "web.app", "ready again", is_ready).await;
@@ -76,7 +91,7 @@ async fn a_changed_provider_gets_nothing() {
     // The tenant points the integration at a provider of its own with the same name.
     world.own_provider("acme", "app", ("sandbox-client", "sandbox-secret"), description(&evil.base_url)).await;
     world.patch_spec("acme", "web.app", json!({ "providerKind": "IntegrationProvider" })).await;
-    refused(&world, "web.app", &evil, "providerKind").await;
+    refused(&world, "web.app", &evil, "providerKind", "the provider object was deleted and made again").await;
     world.patch_spec("acme", "web.app", json!({ "providerKind": "ClusterIntegrationProvider" })).await;
     world.wait_reason("acme", "web.app", "Authorized", "Granted").await;
 
@@ -101,7 +116,7 @@ async fn a_changed_provider_gets_nothing() {
         serde_json::from_value(json!({ "metadata": { "name": "app" }, "spec": again })).unwrap();
     providers(&world).create(&PostParams::default(), &again).await.unwrap();
     let sent = good.ledger().entries.len();
-    refused(&world, "web.app", &evil, "re-created").await;
+    refused(&world, "web.app", &evil, "re-created", "the provider object was deleted and made again").await;
     assert_eq!(good.ledger().entries.len(), sent, "nothing is sent at all");
     edit(&world, "app", json!({ "oauth2": { "revocationURL": at("revoke") } })).await;
     world.integrations("acme").delete("web.app", &DeleteParams::default()).await.unwrap();

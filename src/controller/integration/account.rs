@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{LOOK_AGAIN, ReconcileError, Run};
+use super::{ReconcileError, Run};
 use crate::causes::chain;
 use crate::controller::memory::{self, AccountTrouble};
 use crate::controller::requests::Requests;
@@ -15,6 +15,8 @@ use crate::lanes::Lane;
 
 /// How long the exchange that made a grant is left to complete it.
 const EXCHANGE_TIME: SignedDuration = SignedDuration::from_secs(5);
+/// How much more rarely something is asked again that is not likely to pass by itself: at last once an hour.
+const RARELY: i32 = 12;
 
 impl Run<'_> {
     /// Metadata, the installation and the API's address follow the description and the values of the form. One write of
@@ -40,7 +42,8 @@ impl Run<'_> {
         let now = Timestamp::now();
         let about = (view.summary.epoch, wanted);
         let before = self.context.memories.get(&situation.uid).account.filter(|trouble| trouble.about == about);
-        let in_exchange = view.summary.described.is_none().then(|| view.summary.installed_at + EXCHANGE_TIME);
+        let by_exchange = view.summary.described.is_none() && view.summary.api_key.is_none();
+        let in_exchange = by_exchange.then(|| view.summary.installed_at + EXCHANGE_TIME);
         let not_before = before.as_ref().map(|trouble| trouble.retry_at).or(in_exchange);
         if let Some(at) = not_before.filter(|at| now < *at && asked.check.is_none()) {
             self.look_again(at);
@@ -93,9 +96,7 @@ impl Run<'_> {
         tracing::info!(namespace, name, epoch = view.summary.epoch, error = chain(error), "the account is not known");
         let own = memory::pause(failures, memory::chance());
         let wished = error.retry_after().and_then(|pause| SignedDuration::try_from(pause).ok());
-        // A refusal is no accident: it is not worth asking every second.
-        let least = if matches!(error, AskError::Limited { .. }) { SignedDuration::ZERO } else { LOOK_AGAIN };
-        let pause = if failures > 3 { own.max(least) } else { own };
+        let pause = if error.passes() { own } else { own * RARELY };
         let retry_at = Timestamp::now() + wished.map_or(pause, |wished| pause.max(wished));
         let trouble = AccountTrouble { about, failures, cause: chain(error), retry_at };
         self.context.memories.update(&situation.uid, |memory| memory.account = Some(trouble));

@@ -7,7 +7,7 @@ use crate::controller::memory;
 use crate::controller::refresh;
 use crate::controller::requests::Requests;
 use crate::controller::situation::Situation;
-use crate::controller::status::{self, seconds};
+use crate::controller::status;
 use crate::grant::Grant;
 use crate::grant::store::Marks;
 use crate::publish::{self, PublishError};
@@ -30,7 +30,7 @@ impl Run<'_> {
         let told = situation.integration.status.as_ref().and_then(|status| status.token.as_ref());
         let changed_at = situation.integration.status.as_ref().and_then(|status| status.installation.as_ref());
         let fresh = told.is_some_and(|token| status::is_told(&view.summary, token))
-            && changed_at.is_some_and(|told| told.last_updated_at == seconds(view.summary.updated_at()));
+            && changed_at.is_some_and(|told| told.last_updated_at == view.summary.updated_at().to_string());
         let named = view.published.as_ref().map(|published| &published.name) == wanted.as_ref();
         // After a start, what the status tells is believed at first, and looked at some time within the hour.
         let verified_at = memory.verified_at.unwrap_or_else(|| now - VERIFY_EVERY.mul_f64(memory::chance()));

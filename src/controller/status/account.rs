@@ -4,7 +4,7 @@ use super::Facts;
 use crate::api::Reason;
 use crate::api::condition::{ConditionType, Observed};
 use crate::api::project_integration::{ChoiceOptionStatus, ChoiceStatus, ProjectIntegrationStatus};
-use crate::grant::{Grant, GrantView};
+use crate::grant::{ChoiceOption, Grant, GrantView};
 
 /// Options that a message lists; `status.choices` has more.
 const LISTED: usize = 10;
@@ -63,10 +63,8 @@ pub(super) fn choices(
     let Some(parameter) = &grant.summary.choice else { return vec![] };
     match held.and_then(|held| held.account.choice.as_ref()) {
         Some(choice) => {
-            let option = |option: &crate::provider::lookup::ChoiceOption| ChoiceOptionStatus {
-                value: option.value.clone(),
-                title: option.title.clone(),
-            };
+            let option =
+                |option: &ChoiceOption| ChoiceOptionStatus { value: option.value.clone(), title: option.title.clone() };
             let options = choice.options.iter().map(option).collect();
             vec![ChoiceStatus { parameter: parameter.clone(), options }]
         }
@@ -89,6 +87,14 @@ pub(super) fn undecided(facts: &Facts<'_>, choices: &[ChoiceStatus]) -> Option<(
     let cause = facts.memory.account.as_ref().map(|trouble| format!(": {}", trouble.cause)).unwrap_or_default();
     let message = format!("{} has not said yet which account this is{cause}. It is asked again.", app(facts));
     Some((Reason::AccountUnknown, message, false))
+}
+
+/// That all is well; and why what is told of the account may be out of date.
+pub(super) fn connected(facts: &Facts<'_>) -> String {
+    match &facts.memory.account {
+        Some(trouble) => format!("Connected. What is told of the account is not up to date: {}.", trouble.cause),
+        None => "Connected.".to_owned(),
+    }
 }
 
 fn to_choose(facts: &Facts<'_>, parameter: &str, options: &[ChoiceOptionStatus]) -> String {

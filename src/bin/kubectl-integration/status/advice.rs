@@ -41,6 +41,12 @@ pub(crate) fn advice(integration: &ProjectIntegration) -> Option<String> {
             "it was restored or created anew beside an old grant; whoever runs the operator can adopt it".to_owned()
         }
         Reason::ApiKeyMissing => give_key(integration),
+        Reason::ChoiceRequired => choose(integration).unwrap_or_else(|| {
+            format!(
+                "make one at the app, or give the account access to one, and have it asked again: {}",
+                plugin("check")
+            )
+        }),
         Reason::Suspended => format!(
             "take it up again: kubectl patch pint {name} -n {namespace} --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}'"
         ),
@@ -60,9 +66,6 @@ pub(crate) fn advice(integration: &ProjectIntegration) -> Option<String> {
         Reason::RefreshFailing | Reason::RefreshAmbiguous | Reason::Expired => {
             format!("the operator tries again by itself; to try now: {}", plugin("refresh"))
         }
-        Reason::ChoiceRequired => format!(
-            "set the value that the message names under spec.parameters: kubectl edit pint {name} -n {namespace}"
-        ),
         Reason::ProviderUnavailable | Reason::RateLimited | Reason::AccountUnknown => {
             format!("wait; to look again now: {}", plugin("check"))
         }
@@ -80,6 +83,17 @@ pub(crate) fn advice(integration: &ProjectIntegration) -> Option<String> {
         | Reason::RevocationSkippedShared => return None,
     };
     Some(advice)
+}
+
+/// How one of several sites or accounts is chosen, the first as an example; `None` where there is none.
+fn choose(integration: &ProjectIntegration) -> Option<String> {
+    let (name, namespace) = (integration.name_any(), integration.namespace().unwrap_or_default());
+    let choice = integration.status.as_ref()?.choices.first()?;
+    let (parameter, value) = (&choice.parameter, &choice.options.first()?.value);
+    Some(format!(
+        "choose one, such as: kubectl patch pint {name} -n {namespace} --type=merge -p \
+         '{{\"spec\":{{\"parameters\":{{\"{parameter}\":\"{value}\"}}}}}}'"
+    ))
 }
 
 /// Whether it is connected by an API key, or is to be.
