@@ -14,9 +14,9 @@ use crate::causes::chain;
 use crate::flow::account::{Haste, ask};
 use crate::flow::api_key::{Proved, key_grant};
 use crate::grant::binding::ProviderRef;
-use crate::grant::{ClientCredentials, Grant, KeySource, Owner};
+use crate::grant::{ClientCredentials, Grant, KeySource, Owner, Tokens};
 use crate::oauth::account::{Names, Subject};
-use crate::oauth::answer::{ErrorClass, TokenAnswer};
+use crate::oauth::answer::ErrorClass;
 use crate::oauth::attempt::Attempt;
 use crate::oauth::authorize::{authorization_url, first_grant, subject};
 use crate::oauth::identity::{self, verify};
@@ -162,38 +162,50 @@ impl App {
         }
     }
 
-    /// Refreshes what is held; asks again while the outcome is not known and `more` is recorded.
+    /// What is held after a refresh: of the main tokens, then of further sets as far as `more` is recorded.
     pub(super) async fn refresh(
         &self,
         outbound: &Outbound,
         grant: &Grant,
         more: impl Fn() -> bool,
-    ) -> Result<TokenAnswer, String> {
-        let request = refresh(grant).ok_or("there is no refresh token")?;
+    ) -> Result<Grant, String> {
+        let mut renewed = self.renew(outbound, grant, None, &more).await?;
+        let sets = grant.sets.iter().filter(|(_, set)| set.tokens.refresh_token.is_some());
+        for (name, _) in sets {
+            if more() {
+                renewed = self.renew(outbound, &renewed, Some(name), &more).await?;
+            }
+        }
+        Ok(renewed)
+    }
+
+    /// Refreshes one chain; asks again while the outcome is not known and `more` is recorded.
+    async fn renew(
+        &self,
+        outbound: &Outbound,
+        grant: &Grant,
+        set: Option<&str>,
+        more: &impl Fn() -> bool,
+    ) -> Result<Grant, String> {
+        let tokens = set.map_or(Some(&grant.tokens), |name| grant.sets.get(name).map(|set| &set.tokens));
+        let request = tokens.and_then(refresh).ok_or("there is no refresh token")?;
+        let Way::OAuth(usable) = &self.way else { return Ok(grant.clone()) };
         loop {
             match self.ask(outbound, &request).await {
-                Some(TokenOutcome::Tokens(answer)) => return Ok(*answer),
+                Some(TokenOutcome::Tokens(answer)) => {
+                    let tokens = received::tokens(&answer, &usable.client, Timestamp::now());
+                    return Ok(grant.renewed(set, "recorded", tokens, answer.scopes));
+                }
                 Some(TokenOutcome::Ambiguous(_)) if more() => {}
                 other => return Err(format!("the refresh gave no tokens: {}", told(other.as_ref()))),
             }
         }
     }
 
-    /// What is held after a refresh.
-    pub(super) fn renewed(&self, before: &Grant, answer: &TokenAnswer) -> Grant {
-        match &self.way {
-            Way::OAuth(usable) => {
-                let tokens = received::tokens(answer, &usable.client, Timestamp::now());
-                before.renewed(None, "recorded", tokens, answer.scopes.clone())
-            }
-            Way::Key(..) => before.clone(),
-        }
-    }
-
     /// What the operator makes of an answer to a code, or to a refresh where something is held.
     pub(super) async fn refused(&self, outbound: &Outbound, held: Option<&Grant>) -> Option<Said> {
         let request = match held {
-            Some(grant) => refresh(grant)?,
+            Some(grant) => refresh(&grant.tokens)?,
             None => self.code(),
         };
         self.ask(outbound, &request).await.as_ref().map(said)
@@ -272,10 +284,10 @@ async fn accepted(outbound: &Outbound, endpoint: &IdentityEndpoint, credential: 
     }
 }
 
-fn refresh(grant: &Grant) -> Option<TokenRequest> {
+fn refresh(tokens: &Tokens) -> Option<TokenRequest> {
     Some(TokenRequest::Refresh {
-        refresh_token: grant.tokens.refresh_token.clone()?,
-        access_token: grant.tokens.access_token.clone(),
+        refresh_token: tokens.refresh_token.clone()?,
+        access_token: tokens.access_token.clone(),
     })
 }
 
