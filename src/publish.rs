@@ -147,7 +147,7 @@ fn secret(integration: &ProjectIntegration, grant: &Grant, name: &str, uid: Opti
     }
 }
 
-/// `access_token`, `token_type`, `expires_at`, and the metadata under its own names. Never the refresh token.
+/// `access_token`, `token_type`, `expires_at`, `api_base_url`, and the metadata under its own names. Never the refresh token.
 pub fn data(grant: &Grant) -> BTreeMap<String, ByteString> {
     let tokens = &grant.tokens;
     let mut data = BTreeMap::new();
@@ -160,6 +160,9 @@ pub fn data(grant: &Grant) -> BTreeMap<String, ByteString> {
     }
     data.insert("access_token".to_owned(), Sensitive::expose(&tokens.access_token).to_owned());
     data.insert("token_type".to_owned(), tokens.token_type.clone());
+    if let Some(api_base) = &grant.account.api_base {
+        data.insert("api_base_url".to_owned(), api_base.to_string());
+    }
     data.insert("expires_at".to_owned(), tokens.expires_at.map(|at| at.to_string()).unwrap_or_default());
     data.retain(|name, _| is_key(name));
     data.into_iter().map(|(name, value)| (name, ByteString(value.into_bytes()))).collect()

@@ -170,6 +170,15 @@ fn clients_lie_where_the_operator_looks() -> Outcome {
     let secrets = of_kind("Secret")?;
     for (kind, namespace) in [("ClusterIntegrationProvider", Some(OPERATOR)), ("IntegrationProvider", None)] {
         for (path, provider) in of_kind(kind)? {
+            if provider["spec"].get("oauth2").is_none() && provider["spec"].get("apiKey").is_some() {
+                assert_eq!(
+                    provider["spec"].get("clientCredentialsRef"),
+                    None,
+                    "{}: keys need no client",
+                    path.display()
+                );
+                continue;
+            }
             let namespace = namespace.or(provider["metadata"]["namespace"].as_str());
             let name = &provider["spec"]["clientCredentialsRef"]["name"];
             let (_, secret) = secrets
@@ -182,5 +191,28 @@ fn clients_lie_where_the_operator_looks() -> Outcome {
             assert!(secret["stringData"]["client_id"].is_string(), "{} has no client_id", path.display());
         }
     }
+    Ok(())
+}
+
+#[test]
+fn keys_lie_where_integrations_say() -> Outcome {
+    let secrets = of_kind("Secret")?;
+    let mut named = 0;
+    for (path, integration) in of_kind("ProjectIntegration")? {
+        let reference = &integration["spec"]["apiKey"]["secretRef"];
+        let Some(key) = reference["key"].as_str() else { continue };
+        named += 1;
+        let metadata = &integration["metadata"];
+        let (_, secret) = secrets
+            .iter()
+            .find(|(_, secret)| {
+                secret["metadata"]["name"] == reference["name"]
+                    && secret["metadata"]["namespace"] == metadata["namespace"]
+            })
+            .ok_or_else(|| format!("{}: no Secret {reference}", path.display()))?;
+        assert_eq!(secret["metadata"]["labels"][READABLE_LABEL], "true", "{}", path.display());
+        assert!(secret["stringData"][key].is_string(), "{} has no {key}", path.display());
+    }
+    assert!(named > 0);
     Ok(())
 }

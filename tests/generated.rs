@@ -76,14 +76,18 @@ const fn met_in(reason: Reason) -> &'static str {
         | R::AuthorizationDenied
         | R::ReauthorizationRequired
         | R::ProviderChanged
+        | R::ApiKeyMissing
         | R::ForeignGrant => "`Authorized=False`, `Ready=False`, `Stalled`, Event",
         R::Refreshed | R::NeverExpires => "`TokenFresh=True`",
         R::RefreshFailing | R::RefreshAmbiguous => "`TokenFresh=False`, `Ready=True`, Event",
         R::Expired | R::Suspended => "`TokenFresh=False`, `Ready=False`, Event",
         R::ClientCredentialsInvalid => "`TokenFresh=False`, `Ready=True`, `Stalled=True`, Event",
         R::Verified => "`Healthy=True`",
-        R::Rejected | R::ProviderUnavailable => "`Healthy=False`, `Ready=False`, Event",
-        R::RateLimited | R::NotChecked => "`Healthy=Unknown`",
+        R::Rejected | R::ProviderUnavailable => {
+            "`Healthy=False`, `Ready=False`, Event; for a first API key `Authorized=False` too"
+        }
+        R::RateLimited => "`Healthy=Unknown`; for a first API key `Authorized=False`, `Ready=False` too",
+        R::NotChecked => "`Healthy=Unknown`",
         R::TenantMismatch | R::SecretConflict | R::ProviderNotFound | R::ProviderNotAllowed => {
             "`Ready=False`, `Stalled=True`, Event"
         }
@@ -91,9 +95,12 @@ const fn met_in(reason: Reason) -> &'static str {
         R::ClientCredentialsMissing | R::DiscoveryFailed => {
             "`Ready=False`, `Stalled`, Event; `Ready=False` of providers"
         }
-        R::RevocationFailed | R::Revoked | R::RevocationSkippedShared | R::Disconnected => "Event",
+        R::RevocationFailed | R::Revoked | R::RevocationSkippedShared => "Event",
+        R::Disconnected => {
+            "Event; for a key that `spec.apiKey` still names `Authorized=False`, `Ready=False`, `Stalled=True`"
+        }
         R::Deleting | R::StorageFailed => "metrics",
-        R::ApiKeyMissing | R::ProviderNotReady | R::ScopesInsufficient => "reserved: this version does not set it",
+        R::ProviderNotReady | R::ScopesInsufficient => "reserved: this version does not set it",
     }
 }
 

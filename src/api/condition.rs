@@ -69,9 +69,13 @@ reasons! {
     AuthorizationDenied,
     /// The grant was refused, revoked or lost; a person must authorize again.
     ReauthorizationRequired,
-    /// The provider granted fewer scopes than were asked for.
+    /// The provider granted fewer scopes than were asked for, or more are wanted by now; what was granted is used.
     ScopesInsufficient,
-    /// The Secret with the API key is missing, unreadable or empty.
+    /// The account has several sites or accounts, or none, and the person must say which one this connection is about.
+    ChoiceRequired,
+    /// The provider has not said yet which site or account this connection is about; it is asked again.
+    AccountUnknown,
+    /// No API key was given, or the Secret with it is missing, unreadable, empty or holds no key of this app.
     ApiKeyMissing,
     /// The provider, its client or its endpoints are no longer those the grant was made for; nothing is sent.
     ProviderChanged,

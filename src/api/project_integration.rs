@@ -243,6 +243,10 @@ pub struct ProjectIntegrationStatus {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "free_form")]
     pub metadata: BTreeMap<String, serde_json::Value>,
+    /// What the person has to choose from, by a value of `spec.parameters`; absent when nothing is to be chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("maxItems" = 4))]
+    pub choices: Vec<ChoiceStatus>,
     /// The token that is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenStatus>,
@@ -294,10 +298,36 @@ pub struct DisconnectedKey {
     pub fingerprint: String,
 }
 
+/// Sites or accounts of which one must be chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChoiceStatus {
+    /// The key of `spec.parameters` that names the chosen one.
+    pub parameter: String,
+    /// The first 50 of them; none where the account has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("maxItems" = 50))]
+    pub options: Vec<ChoiceOptionStatus>,
+}
+
+/// One site or account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChoiceOptionStatus {
+    /// What the value of `spec.parameters` must be.
+    pub value: String,
+    /// What people know it by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+}
+
 /// The token that is held.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenStatus {
+    /// `ApiKey` for an API key; absent for what an authorization gave.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<String>,
     /// The Secret of this namespace that holds the access token; absent when none is published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,

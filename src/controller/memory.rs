@@ -23,6 +23,8 @@ pub struct Memory {
     pub in_flight: Option<String>,
     /// The last refresh that failed, and when to try again.
     pub trouble: Option<Trouble>,
+    /// The account that is not known yet, or not as the description has it now.
+    pub account: Option<AccountTrouble>,
     /// What the health checks found.
     pub health: Health,
     /// The access token, so that a check needs no request to the API server: epoch, generation, token.
@@ -72,6 +74,19 @@ pub struct KeyTrouble {
     pub reason: Reason,
     /// In words for people.
     pub message: String,
+}
+
+/// The provider could not say whose a connection is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountTrouble {
+    /// Epoch of the grant, and digest of the description and values it was asked with.
+    pub about: (u64, String),
+    /// Failures in a row.
+    pub failures: u32,
+    /// Why, in words for people.
+    pub cause: String,
+    /// When it is asked again.
+    pub retry_at: Timestamp,
 }
 
 /// What the health checks found.

@@ -13,7 +13,7 @@ use crate::api::Reason;
 use crate::api::provider::RevocationEffect;
 use crate::causes::chain;
 use crate::grant::plan::{REQUEST_TIMEOUT, SEND_WINDOW};
-use crate::grant::store::{Held, Marks};
+use crate::grant::store::{Held, MAX_SIZE, Marks};
 use crate::grant::{Binding, Grant, GrantView, Handled, Intent, Refusal, StoreError, Tokens};
 use crate::oauth::answer::{ErrorClass, TokenAnswer, TokenRefusal, expires_at};
 use crate::oauth::revoke::revoke;
@@ -251,6 +251,7 @@ impl Run<'_> {
     }
 
     fn renewed(&self, before: &Grant, answer: &TokenAnswer, now: Timestamp) -> Grant {
+        let scopes = answer.scopes.clone().unwrap_or_else(|| before.scopes.clone());
         Grant {
             generation: before.generation + 1,
             attempt: Some(self.attempt.to_owned()),
@@ -262,7 +263,8 @@ impl Run<'_> {
                 obtained_at: now,
                 expires_at: expires_at(answer, self.usable.client.default_lifetime, now),
             },
-            scopes: answer.scopes.clone().unwrap_or_else(|| before.scopes.clone()),
+            missing_scopes: self.usable.client.missing_scopes(&before.requested_scopes, &scopes),
+            scopes,
             binding: Binding {
                 // Secrets change while a grant lives; a revocation needs those of today.
                 client: before.binding.client.as_ref().map(|_| (*self.usable.credentials).clone()),
@@ -270,6 +272,7 @@ impl Run<'_> {
             },
             ..before.clone()
         }
+        .within(MAX_SIZE)
     }
 
     /// The tokens are of no use to anybody; revoked only where that revokes nothing else.

@@ -5,9 +5,12 @@ use kube::ResourceExt as _;
 use super::context::Context;
 use super::settings::{Settings, SettingsError, settings};
 use crate::api::ProjectIntegration;
+use crate::flow::begin::wanted_scopes;
 use crate::grant::GrantView;
+use crate::oauth::account::{Names, Subject};
 use crate::provider::connection::{Connection, Keyed};
 use crate::provider::registry::{LookupError, Usable};
+use crate::provider::resolved::OAuthClient;
 use crate::tenancy::TenantMismatch;
 
 /// What is known of an integration.
@@ -72,6 +75,46 @@ impl<'a> Situation<'a> {
         match self.served()? {
             (settings, Connection::ApiKey(keyed)) => Some((settings, keyed)),
             (_, Connection::OAuth(_)) => None,
+        }
+    }
+
+    /// The connection as the expressions of its description see it, with the values of the spec over those that were given
+    /// when connecting.
+    pub fn subject(&self) -> Option<Subject<'_>> {
+        let grant = self.grant.as_ref()?;
+        let spec = &self.integration.spec;
+        let names = Names {
+            namespace: &self.namespace,
+            name: &self.name,
+            tenant: &spec.tenant_id,
+            project: &spec.project_id,
+            type_: &spec.type_,
+        };
+        let layers = [&grant.summary.parameters, &spec.parameters];
+        Some(match self.served()?.1 {
+            Connection::OAuth(usable) => Subject::of_oauth(usable, names, &layers),
+            Connection::ApiKey(keyed) => Subject::of_key(keyed, names, &layers),
+        })
+    }
+
+    /// Scopes that are wanted now and were not asked for when this was connected.
+    pub fn added_scopes(&self) -> Vec<String> {
+        let requested = self.grant.as_ref().and_then(|grant| grant.summary.requested_scopes.as_ref());
+        match (self.served_by_oauth(), requested) {
+            (Some((_, usable)), Some(requested)) => {
+                OAuthClient::added_scopes(wanted_scopes(self.integration, &usable.client), requested)
+            }
+            _ => vec![],
+        }
+    }
+
+    /// What differs from what the grant was made for, in words for people; empty where nothing does, or where the grant is
+    /// of an earlier version that did not note it.
+    pub fn changes(&self) -> Vec<&'static str> {
+        let before = self.grant.as_ref().and_then(|grant| grant.summary.parts.as_ref());
+        match (before, self.served()) {
+            (Some(before), Some((_, connection))) => before.changes(&connection.binding().parts()),
+            _ => vec![],
         }
     }
 

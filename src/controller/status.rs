@@ -1,5 +1,8 @@
 //! What is told to people: computed from what was found and done, pure, and written last.
 
+mod account;
+mod keys;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -8,18 +11,19 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
 use super::context::Context;
-use super::memory::{KeyTrouble, Memory};
+use super::memory::Memory;
 use super::situation::Situation;
 use crate::api::MANAGER;
 use crate::api::condition::{ConditionType, Observed, merge};
 use crate::api::project_integration::{
-    AuthorizationStatus, DisconnectedKey, HealthStatus, Installation, ProjectIntegrationStatus, TokenStatus,
+    AuthorizationStatus, ChoiceStatus, DisconnectedKey, HealthStatus, Installation, ProjectIntegrationStatus,
+    TokenStatus,
 };
 use crate::api::{ProjectIntegration, Reason};
 use crate::causes::chain;
 use crate::grant::plan::Step;
 use crate::grant::{Grant, GrantView};
-use crate::provider::connection::Keyed;
+use keys::{key_changed, key_trouble, no_key, unhealthy};
 
 /// What a status is computed from.
 pub struct Facts<'a> {
@@ -60,7 +64,9 @@ pub fn compute(facts: &Facts<'_>) -> ProjectIntegrationStatus {
     };
     // A key that does not work is told of, whether an earlier one is held or none.
     let healthy = key_trouble(facts).and_then(unhealthy).or(healthy);
-    let (ready, stalled) = summary(facts, &authorized, token_fresh.as_ref(), healthy.as_ref());
+    let grant = situation.grant.as_ref();
+    let choices = grant.map(|grant| account::choices(grant, facts.held, &standing)).unwrap_or_default();
+    let (ready, stalled) = summary(facts, &authorized, token_fresh.as_ref(), healthy.as_ref(), &choices);
     observed.extend([ready, stalled, authorized]);
     observed.extend(token_fresh);
     observed.extend(healthy);
@@ -70,6 +76,7 @@ pub fn compute(facts: &Facts<'_>) -> ProjectIntegrationStatus {
         conditions,
         authorization: facts.authorization.clone(),
         disconnected_key: facts.disconnected_key.clone(),
+        choices,
         handled: facts.handled.clone(),
         ..ProjectIntegrationStatus::default()
     };
@@ -93,7 +100,7 @@ fn describe(
             installed_by: held.installed.by.clone(),
             agent_id: held.installed.agent_id.clone(),
             installed_at: seconds(held.installed.at),
-            last_updated_at: seconds(held.tokens.obtained_at),
+            last_updated_at: grant.summary.updated_at().to_string(),
         });
     } else {
         status.scopes.clone_from(&standing.scopes);
@@ -101,6 +108,7 @@ fn describe(
         status.installation.clone_from(&standing.installation);
     }
     status.token = Some(TokenStatus {
+        type_: grant.summary.api_key.map(|_| crate::flow::api_key::TOKEN_TYPE.to_owned()),
         secret_name: grant.published.as_ref().map(|published| published.name.clone()),
         expires_at: grant.summary.expires_at.map(seconds),
         last_refreshed_at: grant.summary.obtained_at.to_string(),
@@ -157,21 +165,13 @@ fn authorized(facts: &Facts<'_>) -> Observed {
         return Observed::no(Authorized, Reason::ReauthorizationRequired, message);
     }
     if !situation.is_bound() && situation.served_by_key().is_some() {
-        let message = format!(
-            "The provider, or the address that proves its keys, is not what this key was given for, so the key is sent \
-             nowhere: change it back, or {}.",
-            if situation.integration.spec.api_key.is_some() {
-                format!("agree by asking again: kubectl integration connect {name}")
-            } else {
-                "give the key again".to_owned()
-            }
-        );
-        return Observed::no(Authorized, Reason::ProviderChanged, message);
+        return Observed::no(Authorized, Reason::ProviderChanged, key_changed(situation));
     }
     if !situation.is_bound() {
-        let message = "The provider, its client or its endpoints are not those that this was connected with, so nothing \
-                       is sent to them: change them back, or connect again.";
-        return Observed::no(Authorized, Reason::ProviderChanged, message);
+        return Observed::no(Authorized, Reason::ProviderChanged, account::provider_changed(facts));
+    }
+    if let Some(scopes) = account::scopes(facts, grant) {
+        return scopes;
     }
     if let Some(at) = grant.mismatch {
         let message = format!(
@@ -183,37 +183,6 @@ fn authorized(facts: &Facts<'_>) -> Observed {
     }
     let message = if grant.summary.api_key.is_some() { "An API key is held." } else { "Access is granted." };
     Observed::yes(Authorized, Reason::Granted, message)
-}
-
-/// Why the key that the spec names is not the one in use.
-fn key_trouble<'a>(facts: &'a Facts<'_>) -> Option<&'a KeyTrouble> {
-    let named = facts.situation.integration.spec.api_key.is_some() && facts.situation.served_by_key().is_some();
-    facts.memory.key.trouble.as_ref().filter(|_| named)
-}
-
-/// The same as `Healthy`, where a key was found and the app has not accepted it.
-fn unhealthy(trouble: &KeyTrouble) -> Option<Observed> {
-    let status = match trouble.reason {
-        Reason::Rejected | Reason::ProviderUnavailable => Some(false),
-        Reason::RateLimited => None,
-        _ => return None,
-    };
-    let (reason, message) = (trouble.reason, trouble.message.clone());
-    Some(Observed { kind: ConditionType::Healthy, status, reason, message })
-}
-
-/// No key is held, and none is named.
-fn no_key(situation: &Situation<'_>, keyed: &Keyed) -> String {
-    let app = &keyed.provider.display_name;
-    if situation.integration.spec.api_key.is_some() {
-        return format!("The API key for {app} has not been read yet.");
-    }
-    let spec = &situation.integration.spec;
-    format!(
-        "{app} is connected by an API key and none was given: name a Secret in spec.apiKey, or PUT the key to \
-         /v1/tenants/{}/projects/{}/integrations/{}/credentials.",
-        spec.tenant_id, spec.project_id, spec.type_
-    )
 }
 
 fn token_fresh(facts: &Facts<'_>, grant: &GrantView) -> Observed {
@@ -294,6 +263,7 @@ fn summary(
     authorized: &Observed,
     token_fresh: Option<&Observed>,
     healthy: Option<&Observed>,
+    choices: &[ChoiceStatus],
 ) -> (Observed, Observed) {
     let situation = facts.situation;
     let block = |reason: Reason, message: String, stalled: bool| {
@@ -324,6 +294,9 @@ fn summary(
     }
     if let Some(healthy) = healthy.filter(|healthy| healthy.status == Some(false)) {
         return block(healthy.reason, healthy.message.clone(), false);
+    }
+    if let Some((reason, message, stalled)) = account::undecided(facts, choices) {
+        return block(reason, message, stalled && facts.authorization.is_none());
     }
     // Trouble that has not hurt yet is shown, but the connection works.
     match token_fresh.filter(|fresh| fresh.status != Some(true)) {

@@ -3,17 +3,19 @@
 //! Used where somebody gives a key over HTTP, and where the controller reads the one that a spec names. A key is sent
 //! to nobody but the identity call of its provider, and told to nobody.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Flow;
 use super::exchange::{ExchangeError, give_back, replace, still_wanted};
 use crate::api::ProjectIntegration;
 use crate::finalizer::{self, FinalizerError};
 use crate::grant::store::{Held, grant_name};
-use crate::grant::{Grant, Handled, Installed, KeySource, Owner, StoreError, Tokens};
-use crate::oauth::authorize::{public_values, secret_values, variables};
+use crate::grant::{Account, Grant, Handled, Installed, KeySource, Owner, StoreError, Tokens};
+use crate::oauth::account::{Answers, Names, Subject, told};
 use crate::oauth::identity::{self, Verdict};
 use crate::provider::connection::Keyed;
 use crate::sensitive::Sensitive;
@@ -124,18 +126,9 @@ fn owner(integration: &ProjectIntegration) -> Owner {
 
 /// The grant that a proved key becomes.
 pub fn key_grant(proved: &Proved<'_>, owner: Owner, epoch: u64) -> Grant {
-    let provider = &proved.keyed.provider;
     let spec = &proved.integration.spec;
-    let about = json!({
-        "namespace": owner.namespace,
-        "name": owner.name,
-        "tenantId": spec.tenant_id,
-        "projectId": spec.project_id,
-        "type": spec.type_,
-    });
     let now = Timestamp::now();
-    let variables = variables(&Value::Null, &proved.identity, &spec.parameters, &about);
-    let mut grant = Grant {
+    let grant = Grant {
         integration: owner,
         epoch,
         generation: 1,
@@ -150,13 +143,23 @@ pub fn key_grant(proved: &Proved<'_>, owner: Owner, epoch: u64) -> Grant {
         },
         scopes: vec![],
         requested_scopes: vec![],
+        missing_scopes: vec![],
+        account: Account::default(),
         installation: None,
-        metadata: std::collections::BTreeMap::new(),
-        secret_metadata: secret_values(&provider.secret_metadata, &variables, None),
-        parameters: spec.parameters.clone(),
+        metadata: BTreeMap::new(),
+        secret_metadata: BTreeMap::new(),
+        parameters: proved.keyed.provider.parameters.values(&[&spec.parameters]),
         installed: Installed { by: proved.by.clone(), agent_id: proved.agent_id.clone(), at: now },
         binding: proved.keyed.binding(),
     };
-    grant.metadata = public_values(&provider.metadata, &variables, &grant.secrets());
-    grant
+    let owner = &grant.integration;
+    let (namespace, name) = (&*owner.namespace, &*owner.name);
+    let names = Names { namespace, name, tenant: &spec.tenant_id, project: &spec.project_id, type_: &spec.type_ };
+    let subject = Subject::of_key(proved.keyed, names, &[&spec.parameters]);
+    // The key was proved a moment ago: what the app said then need not be asked again.
+    let identity = proved.keyed.identity.as_ref().map(|identity| told(identity.call.digest(), &proved.identity));
+    let answers = Answers { identity, ..Answers::default() };
+    // Look-ups are the controller's to make.
+    let known = proved.keyed.provider.lookups.is_empty().then_some(&answers);
+    subject.conclude(&grant, known, now)
 }

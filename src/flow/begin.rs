@@ -14,6 +14,7 @@ use crate::finalizer::{self, FinalizerError};
 use crate::grant::Owner;
 use crate::oauth::attempt::{Attempt, LIFETIME, attempt_name, browser_hash};
 use crate::provider::registry::{LookupError, Usable};
+use crate::provider::resolved::OAuthClient;
 use crate::sensitive::Sensitive;
 use crate::tenancy::TenantMismatch;
 
@@ -111,8 +112,10 @@ impl Flow {
             display_name: usable.provider.display_name.clone(),
             pin: usable.pin(),
             redirect_uri: usable.provider.callback_url.clone(),
-            scopes: wanted_scopes(integration, &usable),
+            scopes: wanted_scopes(integration, &usable.client).to_vec(),
             parameters,
+            callback_params: usable.client.callback_params.clone(),
+            query: BTreeMap::new(),
             caller: who.caller,
             agent_id: who.agent_id,
             request: who.request,
@@ -167,8 +170,8 @@ impl Flow {
 }
 
 /// The scopes to ask for: the spec's own, else the provider's.
-fn wanted_scopes(integration: &ProjectIntegration, usable: &Usable) -> Vec<String> {
-    if integration.spec.scopes.is_empty() { usable.client.scopes.clone() } else { integration.spec.scopes.clone() }
+pub fn wanted_scopes<'a>(integration: &'a ProjectIntegration, client: &'a OAuthClient) -> &'a [String] {
+    if integration.spec.scopes.is_empty() { &client.scopes } else { &integration.spec.scopes }
 }
 
 /// Where the provider of an integration is addressed.

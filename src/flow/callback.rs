@@ -3,6 +3,7 @@
 //! The order matters. Path, duplicate parameters and cookie are looked at before anything changes, so that a forged
 //! visit consumes nothing; then the attempt is consumed, and only the one visit that consumed it goes on.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use url::Url;
@@ -20,6 +21,8 @@ use crate::sensitive::Sensitive;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Longest parameter that is looked at, in bytes.
 const MAX_PARAMETER: usize = 4096;
+/// Longest parameter that is kept for expressions, in bytes.
+const MAX_KEPT: usize = 1024;
 
 /// How a callback ended.
 #[derive(Clone, Debug)]
@@ -116,10 +119,13 @@ pub struct Response {
     state: Option<Sensitive>,
     error: Option<String>,
     issuer: Option<String>,
+    /// All others, in their order.
+    others: Vec<(String, String)>,
 }
 
 impl Response {
-    /// Takes the parameters apart; `None` when one of them stands twice, is far too long, or `code` and `error` meet.
+    /// Takes the parameters apart; `None` when one of the protocol's stands twice, is far too long, or `code` and `error`
+    /// meet.
     pub fn from_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Self> {
         let mut response = Self::default();
         for (name, value) in pairs {
@@ -132,7 +138,10 @@ impl Response {
                 "state" => response.state.replace(Sensitive::new(value)).is_some(),
                 "error" => response.error.replace(value.to_owned()).is_some(),
                 "iss" => response.issuer.replace(value.to_owned()).is_some(),
-                _ => false,
+                _ => {
+                    response.others.push((name.to_owned(), value.to_owned()));
+                    false
+                }
             };
             if twice {
                 return None;
@@ -143,6 +152,17 @@ impl Response {
         response.code = response.code.filter(|code| !code.is_empty());
         response.state = response.state.filter(|state| !state.is_empty());
         (!both).then_some(response)
+    }
+
+    /// The parameters of these names; `None` when one of them stands twice or is too long.
+    fn kept(&self, names: &[String]) -> Option<BTreeMap<String, String>> {
+        let mut kept = BTreeMap::new();
+        for (name, value) in self.others.iter().filter(|(name, _)| names.contains(name)) {
+            if value.len() > MAX_KEPT || kept.insert(name.clone(), value.clone()).is_some() {
+                return None;
+            }
+        }
+        Some(kept)
     }
 }
 
@@ -174,7 +194,8 @@ impl Flow {
     }
 
     async fn finish(&self, stored: &Stored, response: Response, browser: Option<&str>) -> Result<Ending, Failure> {
-        let attempt = &stored.attempt;
+        let query = response.kept(&stored.attempt.callback_params).ok_or(Failure::InvalidState)?;
+        let attempt = &Attempt { query, ..stored.attempt.clone() };
         let known = attempt.knows_browser(browser);
         if self.initiator_check == InitiatorCheck::Click && !known {
             return Err(Failure::InvalidState);
@@ -187,7 +208,7 @@ impl Flow {
         if self.initiator_check == InitiatorCheck::Confirm && !known {
             let usable = self.pinned(attempt).await.ok_or(Failure::InvalidState)?;
             check_issuer(&usable, response.issuer.as_deref())?;
-            return self.park(stored, code).await;
+            return self.park(stored, attempt.clone(), code).await;
         }
         if !self.attempts.consume(stored).await.map_err(|error| storage(&error))? {
             return Err(Failure::InvalidState);
@@ -223,9 +244,8 @@ impl Flow {
     }
 
     /// Keeps the code until the caller of install confirms.
-    async fn park(&self, stored: &Stored, code: Sensitive) -> Result<Ending, Failure> {
+    async fn park(&self, stored: &Stored, mut attempt: Attempt, code: Sensitive) -> Result<Ending, Failure> {
         let secret = random_token();
-        let mut attempt = stored.attempt.clone();
         let deadline = (Self::now() + CONFIRM_WINDOW).min(attempt.deadline);
         attempt.parked = Some(Parked { code, confirmation: short_hash(&["confirmation", &secret]), deadline });
         if !self.attempts.replace(stored, &attempt).await.map_err(|error| storage(&error))? {
@@ -351,6 +371,18 @@ mod tests {
         }
         let long = "x".repeat(MAX_PARAMETER + 1);
         assert!(response(&[("state", &long)]).is_none());
+    }
+
+    #[test]
+    fn kept_parameters_stand_once_and_are_short() {
+        let names = ["guild_id".to_owned(), "shop".to_owned()];
+        let back = response(&[("code", "a"), ("guild_id", "7"), ("x", "1"), ("x", "2"), ("state", "b")]).unwrap();
+        assert_eq!(back.kept(&names), Some([("guild_id".to_owned(), "7".to_owned())].into()));
+        let twice = response(&[("state", "b"), ("guild_id", "7"), ("guild_id", "7")]).unwrap();
+        assert_eq!(twice.kept(&names), None);
+        assert_eq!(twice.kept(&[]), Some(BTreeMap::new()));
+        let long = "x".repeat(MAX_KEPT + 1);
+        assert_eq!(response(&[("shop", &long)]).unwrap().kept(&names), None);
     }
 
     #[test]

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::api::Api;
-use serde_json::Value;
 
 use super::Flow;
+use super::account::{Haste, ask};
 use crate::api::provider::{Pkce, RevocationEffect};
 use crate::api::{ProjectIntegration, ProviderKind, request};
 use crate::grant::store::{Held, Marks, grant_name};
-use crate::grant::{ClientCredentials, Grant, GrantView, Handled, Owner, StoreError, Tokens};
+use crate::grant::{ClientCredentials, Grant, GrantView, Handled, Owner, StoreError};
+use crate::oauth::account::{Answers, Subject};
 use crate::oauth::answer::{ErrorClass, TokenAnswer, TokenRefusal};
 use crate::oauth::attempt::Attempt;
-use crate::oauth::authorize::first_grant;
-use crate::oauth::identity::{Verdict, verify};
+use crate::oauth::authorize::{first_grant, subject};
 use crate::oauth::revoke::revoke;
 use crate::oauth::token::{Ambiguity, TokenOutcome, TokenRequest, send};
 use crate::provider::outbound::SendError;
@@ -70,7 +70,7 @@ pub async fn exchange(
         return Err(ExchangeError::Gone);
     }
     let answer = tokens_for(flow, attempt, usable, code).await?;
-    let grant = keep(flow, attempt, usable, &answer, accept).await?;
+    let grant = Box::pin(keep(flow, attempt, usable, &answer, accept)).await?;
     if matches!(still_wanted(flow, &attempt.integration, attempt.provider.kind).await, Ok(false)) {
         // Deletion may have passed by before the grant was there; nobody else will clean it up.
         give_back(flow, Some(&usable.credentials), &grant).await;
@@ -142,26 +142,27 @@ async fn keep(
     accept: bool,
 ) -> Result<Grant, ExchangeError> {
     let name = grant_name(&attempt.integration.namespace, &attempt.integration.name);
-    let make = |identity: &Value, epoch: u64| {
-        let binding = usable.endpoints.binding(&usable.provider, &usable.client, &usable.credentials);
-        first_grant(attempt, &usable.provider, &usable.client, binding, answer, identity, epoch, Timestamp::now())
-    };
-    let mut identity = None;
+    let subject = subject(attempt, usable);
+    let make = |epoch: u64| first_grant(attempt, usable, answer, epoch, Timestamp::now());
+    let (mut asked, mut answers) = (false, None);
     let started = tokio::time::Instant::now();
     let mut pause = Duration::from_millis(100);
     loop {
         let written = match flow.grants.get(&name).await {
             Err(error) => Err(error),
             Ok(None) => {
-                let grant = make(&Value::Null, 1);
+                let grant = make(1);
                 flow.grants.create(&grant, &answered(attempt, None)).await.map(|_| grant)
             }
             Ok(Some(held)) => {
+                let mut grant = make(held.view.summary.epoch + 1);
                 // The account must be known before one grant takes the place of another.
-                if identity.is_none() {
-                    identity = Some(who_is_it(flow, usable, answer).await);
+                if !asked {
+                    (asked, answers) = (true, ask_now(flow, &subject, &grant).await);
                 }
-                let grant = make(identity.as_ref().unwrap_or(&Value::Null), held.view.summary.epoch + 1);
+                if let Some(answers) = &answers {
+                    grant = subject.conclude(&grant, Some(answers), Timestamp::now());
+                }
                 if !accept && is_other_account(&held, &grant) {
                     return refuse_other_account(flow, usable, &held, &grant).await;
                 }
@@ -170,17 +171,17 @@ async fn keep(
             }
         };
         match written {
-            Ok(grant) if identity.is_none() && usable.provider.needs_identity => {
-                return Ok(complete(flow, usable, answer, grant, make).await);
+            Ok(grant) if !asked && grant.account.described.is_none() => {
+                return Ok(complete(flow, &subject, grant).await);
             }
             Ok(grant) => return Ok(grant),
             Err(error) if error.is_conflict() || error.is_missing() => {}
             Err(error @ (StoreError::TooLarge { .. } | StoreError::Codec { .. } | StoreError::View(_))) => {
-                give_back_tokens(flow, usable, &make(&Value::Null, 0)).await;
+                give_back_tokens(flow, usable, &make(0)).await;
                 return Err(error.into());
             }
             Err(error) if started.elapsed() >= STORE_PATIENCE => {
-                give_back_tokens(flow, usable, &make(&Value::Null, 0)).await;
+                give_back_tokens(flow, usable, &make(0)).await;
                 return Err(error.into());
             }
             Err(error) => {
@@ -192,33 +193,19 @@ async fn keep(
     }
 }
 
-/// Adds to a new grant what only the identity call can tell. Its failure is no reason to fail.
-async fn complete(
-    flow: &Flow,
-    usable: &Usable,
-    answer: &TokenAnswer,
-    grant: Grant,
-    make: impl Fn(&Value, u64) -> Grant,
-) -> Grant {
-    let identity = who_is_it(flow, usable, answer).await;
-    if identity.is_null() {
-        return grant;
-    }
-    let told = make(&identity, grant.epoch);
+/// Adds to a new grant what only the provider can tell. Where it cannot now, the controller asks again.
+async fn complete(flow: &Flow, subject: &Subject<'_>, grant: Grant) -> Grant {
+    let Some(answers) = ask_now(flow, subject, &grant).await else { return grant };
+    let name = grant_name(&grant.integration.namespace, &grant.integration.name);
     for _ in 0..3 {
-        let name = grant_name(&grant.integration.namespace, &grant.integration.name);
         let Ok(Some(held)) = flow.grants.get(&name).await else { break };
-        if held.grant.epoch != grant.epoch || held.grant.integration != grant.integration {
+        if held.grant.epoch != grant.epoch
+            || held.grant.integration != grant.integration
+            || held.grant.account.described.is_some()
+        {
             break;
         }
-        let completed = Grant {
-            metadata: told.metadata.clone(),
-            secret_metadata: told.secret_metadata.clone(),
-            installation: told.installation.clone(),
-            // The moment tells the controller that there is more to publish than it may have published already.
-            tokens: Tokens { obtained_at: Timestamp::now(), ..held.grant.tokens.clone() },
-            ..held.grant.clone()
-        };
+        let completed = subject.conclude(&held.grant, Some(&answers), Timestamp::now());
         if flow.grants.replace(&held.view, &completed, &Marks::default()).await.is_ok() {
             return completed;
         }
@@ -226,13 +213,15 @@ async fn complete(
     grant
 }
 
-async fn who_is_it(flow: &Flow, usable: &Usable, answer: &TokenAnswer) -> Value {
-    let Some(endpoint) = usable.endpoints.identity.as_ref().filter(|_| usable.provider.needs_identity) else {
-        return Value::Null;
-    };
-    match verify(&flow.outbound, endpoint, &answer.access_token).await {
-        Verdict::Accepted(identity) => identity,
-        _ => Value::Null,
+async fn ask_now(flow: &Flow, subject: &Subject<'_>, grant: &Grant) -> Option<Answers> {
+    match ask(flow.into(), subject, grant, Haste::Now).await {
+        Ok(answers) => Some(answers),
+        Err(error) => {
+            let owner = &grant.integration;
+            let (namespace, name) = (&owner.namespace, &owner.name);
+            tracing::info!(namespace, name, error = &error as &dyn std::error::Error, "the account is not known yet");
+            None
+        }
     }
 }
 

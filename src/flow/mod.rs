@@ -3,6 +3,7 @@
 //! [`Flow::begin`] makes an attempt, [`Flow::open`] sends a browser to the provider, [`Flow::callback`] takes it back
 //! and [`exchange`] turns the code into a grant. Nothing here writes status: the reconciler derives it.
 
+pub mod account;
 pub mod api_key;
 pub mod attempts;
 pub mod begin;

@@ -56,6 +56,9 @@ pub struct Binding {
     /// The call that proves the credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity_url: Option<Url>,
+    /// Further origins that a credential may be sent to: of look-ups, and of the app's API.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub api_origins: Vec<String>,
     /// How the client authenticates.
     #[serde(default)]
     pub client_authentication: ClientAuthentication,
@@ -114,7 +117,12 @@ pub struct TokenInBody {
 
 impl Binding {
     /// That of an API key: the provider, and the one place that the operator itself sends it to.
-    pub fn of_api_key(provider: ProviderRef, identity_url: Option<Url>, private_networks: Vec<IpNet>) -> Self {
+    pub fn of_api_key(
+        provider: ProviderRef,
+        identity_url: Option<Url>,
+        api_origins: Vec<String>,
+        private_networks: Vec<IpNet>,
+    ) -> Self {
         Self {
             provider,
             client_id: String::new(),
@@ -123,6 +131,7 @@ impl Binding {
             refresh_url: None,
             introspection_url: None,
             identity_url,
+            api_origins,
             client_authentication: ClientAuthentication::default(),
             assertion: Assertion::default(),
             parameter_names: BTreeMap::new(),
@@ -145,6 +154,64 @@ impl Binding {
         // Grants that were made before there was such a field keep their digests.
         parts.extend(self.refresh_url.as_ref().map(|url| origin(Some(url))));
         short_hash(&parts.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+}
+
+impl Binding {
+    /// The same as [`Binding::digest`], part by part.
+    pub fn parts(&self) -> Parts {
+        let short = |text: &str| if text.is_empty() { String::new() } else { short_hash(&[text])[..8].to_owned() };
+        let place = |url: Option<&Url>| short(&origin(url));
+        Parts {
+            object: short(&self.provider.uid),
+            client: short(&self.client_id),
+            token: place(self.token_url.as_ref()),
+            refresh: place(self.refresh_url.as_ref()),
+            introspection: place(self.introspection_url.as_ref()),
+            identity: place(self.identity_url.as_ref()),
+        }
+    }
+
+    /// Whether credentials may be sent to this origin, as `UrlTemplate::origin` writes it.
+    pub fn allows(&self, wanted: &str) -> bool {
+        let own = [&self.token_url, &self.refresh_url, &self.introspection_url, &self.identity_url];
+        own.into_iter().any(|url| origin(url.as_ref()) == wanted)
+            || self.api_origins.iter().any(|known| known == wanted)
+    }
+}
+
+/// Short digests of what a binding holds; each empty where there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Parts {
+    /// The provider object.
+    pub object: String,
+    /// The client id.
+    pub client: String,
+    /// Origin of the token endpoint.
+    pub token: String,
+    /// Origin of the place where a refresh is sent.
+    pub refresh: String,
+    /// Origin of the introspection endpoint.
+    pub introspection: String,
+    /// Origin of the identity call.
+    pub identity: String,
+}
+
+impl Parts {
+    /// What differs, in words for people.
+    pub fn changes(&self, now: &Self) -> Vec<&'static str> {
+        [
+            (&self.object, &now.object, "the provider object was deleted and made again"),
+            (&self.client, &now.client, "the client id changed"),
+            (&self.token, &now.token, "the token endpoint lies elsewhere"),
+            (&self.refresh, &now.refresh, "the endpoint for refreshes lies elsewhere"),
+            (&self.introspection, &now.introspection, "the introspection endpoint lies elsewhere"),
+            (&self.identity, &now.identity, "the identity call goes elsewhere"),
+        ]
+        .into_iter()
+        .filter_map(|(before, now, change)| (before != now).then_some(change))
+        .collect()
     }
 }
 
@@ -201,7 +268,7 @@ mod tests {
             uid: uid.into(),
         };
         let digest = |uid: &str, url: Option<&str>| {
-            Binding::of_api_key(provider(uid), url.map(|url| url.parse().unwrap()), vec![]).digest()
+            Binding::of_api_key(provider(uid), url.map(|url| url.parse().unwrap()), vec![], vec![]).digest()
         };
         let here = digest("u", Some("https://api.example.com/me"));
         assert_eq!(here, digest("u", Some("https://api.example.com/v2/me")));
@@ -210,5 +277,24 @@ mod tests {
             assert_ne!(here, other);
         }
         assert_ne!(here, digest("u", None));
+    }
+
+    #[test]
+    fn changes_are_named() {
+        let before: Binding = serde_json::from_value(stored()).unwrap();
+        let change = |field: &str, value: &str| {
+            let mut text = stored();
+            text[field] = json!(value);
+            let now: Binding = serde_json::from_value(text).unwrap();
+            before.parts().changes(&now.parts())
+        };
+        assert_eq!(change("clientId", "client"), [""; 0]);
+        assert_eq!(change("clientId", "other"), ["the client id changed"]);
+        assert_eq!(change("tokenUrl", "https://evil.example/token"), ["the token endpoint lies elsewhere"]);
+        assert_eq!(change("tokenUrl", "https://app.example.com/v2/token"), [""; 0]);
+        assert_eq!(change("introspectionUrl", "https://a.example/"), ["the introspection endpoint lies elsewhere"]);
+        assert!(
+            before.allows("https://api.example.com") && !before.allows("https://evil.example") && !before.allows("x")
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! The grant Secret is the one durable point of commit. The token Secret that workloads read and the status that
 //! people read are derived from it and can be rebuilt. Everything here but [`store`] is pure: no client, no clock.
 
+pub mod account;
 pub mod binding;
 pub mod credentials;
 pub mod plan;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use account::{Account, Told};
 pub use binding::Binding;
 pub use credentials::{ClientCredentials, Which};
 pub use record::{GrantView, Handled, Intent, KeySource, Published, Refusal, Summary};
@@ -57,6 +59,12 @@ pub struct Grant {
     /// Scopes that were asked for.
     #[serde(default)]
     pub requested_scopes: Vec<String>,
+    /// Scopes that were asked for and not granted, as far as the provider tells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_scopes: Vec<String>,
+    /// What was learnt of the account, and from what.
+    #[serde(default)]
+    pub account: Account,
     /// Hash of the client and the upstream installation, where the description says how to tell them apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installation: Option<String>,
@@ -116,6 +124,14 @@ impl Grant {
         secrets
     }
 
+    /// The grant without what is merely convenient to have, where it would be too large with that.
+    pub fn within(mut self, bytes: usize) -> Self {
+        if serde_json::to_vec(&self).is_ok_and(|data| data.len() > bytes) {
+            self.account.forget_answers();
+        }
+        self
+    }
+
     /// The part of it that may be seen by those who can read the Secret's metadata.
     pub fn summary(&self) -> Summary {
         Summary {
@@ -130,7 +146,14 @@ impl Grant {
             installed_at: self.installed.at,
             provider: self.binding.provider.clone(),
             binding: self.binding.digest(),
+            parts: Some(self.binding.parts()),
             installation: self.installation.clone(),
+            described: self.account.described.clone(),
+            completed_at: self.account.completed_at,
+            parameters: self.parameters.clone(),
+            choice: self.account.choice.as_ref().map(|choice| choice.parameter.clone()),
+            requested_scopes: self.api_key.is_none().then(|| self.requested_scopes.clone()),
+            missing_scopes: self.missing_scopes.clone(),
         }
     }
 }
@@ -160,7 +183,14 @@ pub(crate) mod tests_support {
                 uid: "provider-1".into(),
             },
             binding: "binding".into(),
+            parts: None,
             installation: None,
+            described: None,
+            completed_at: None,
+            parameters: BTreeMap::new(),
+            choice: None,
+            requested_scopes: None,
+            missing_scopes: vec![],
         }
     }
 

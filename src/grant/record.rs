@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::Owner;
-use super::binding::ProviderRef;
+use super::binding::{Parts, ProviderRef};
 
 /// Annotation with the [`Summary`]; written together with the data.
 pub const SUMMARY: &str = "integrations.tms.dev/summary";
@@ -56,9 +56,37 @@ pub struct Summary {
     pub provider: ProviderRef,
     /// Digest of client and origins it was made for.
     pub binding: String,
+    /// The same part by part, so that a change can be named; absent in grants of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Parts>,
     /// Hash of client and upstream installation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installation: Option<String>,
+    /// Digest of the description and the values that metadata and the like were derived with; `None` until they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub described: Option<String>,
+    /// When they were derived last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Timestamp>,
+    /// Values that the person gave when connecting.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
+    /// The value of the form that says which of several accounts or sites it is, where that is still to be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<String>,
+    /// Scopes that were asked for; absent in grants of earlier versions, and for API keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_scopes: Option<Vec<String>>,
+    /// Those of them that were not granted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_scopes: Vec<String>,
+}
+
+impl Summary {
+    /// When anything that is derived from the grant may last have changed.
+    pub fn updated_at(&self) -> Timestamp {
+        self.completed_at.map_or(self.obtained_at, |at| at.max(self.obtained_at))
+    }
 }
 
 /// Where an API key came from.

@@ -71,9 +71,10 @@ pub enum Answer {
 pub fn read(status: u16, body: &[u8], rules: &AnswerRules, now: Timestamp) -> Answer {
     let success = (200..=299).contains(&status);
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
-        return match success {
-            true => Answer::Unreadable("the answer is not JSON"),
-            false => Answer::Refused(refusal(status, &Value::Null, Value::Null, rules)),
+        return if success {
+            Answer::Unreadable("the answer is not JSON")
+        } else {
+            Answer::Refused(refusal(status, &Value::Null, Value::Null, rules))
         };
     };
     let response = told(&value, rules);

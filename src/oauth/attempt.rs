@@ -54,6 +54,12 @@ pub struct Attempt {
     /// Values that the person gave.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
+    /// Parameters of the callback that are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callback_params: Vec<String>,
+    /// Their values, once the browser is back.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub query: BTreeMap<String, String>,
     /// The Kubernetes user that asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,

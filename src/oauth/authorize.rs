@@ -1,22 +1,20 @@
 //! The authorization request (RFC 6749 §4.1.1) and from a token answer to a grant.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
 use url::Url;
 
+use super::account::{Names, Subject};
 use super::answer::{TokenAnswer, expires_at};
 use super::attempt::Attempt;
 use super::client::named;
 use crate::api::provider::Pkce;
-use crate::digest::{sha256_base64url, short_hash};
-use crate::grant::{Binding, ClientCredentials, Grant, Installed, Tokens};
+use crate::digest::sha256_base64url;
+use crate::grant::{Account, ClientCredentials, Grant, Installed, Tokens};
 use crate::provider::endpoints::Endpoints;
-use crate::provider::expression::{Expression, Variables, contains_secret, without_tokens};
-use crate::provider::resolved::{OAuthClient, Provider};
-use crate::sensitive::Sensitive;
+use crate::provider::registry::Usable;
+use crate::provider::resolved::OAuthClient;
 
 /// The address to which the browser is sent.
 pub fn authorization_url(
@@ -47,43 +45,9 @@ pub fn authorization_url(
     url
 }
 
-/// What a description's expressions may see: never a token.
-pub fn variables(
-    body: &Value,
-    identity: &Value,
-    attempt_parameters: &BTreeMap<String, String>,
-    owner: &Value,
-) -> Variables {
-    Variables {
-        response: without_tokens(body),
-        identity: without_tokens(identity),
-        integration: owner.clone(),
-        parameters: json!(attempt_parameters),
-        ..Variables::default()
-    }
-}
-
-/// Makes the grant of a first answer. `epoch` and `generation` are those to be written.
-#[allow(clippy::too_many_arguments)]
-pub fn first_grant(
-    attempt: &Attempt,
-    provider: &Provider,
-    client: &OAuthClient,
-    binding: Binding,
-    answer: &TokenAnswer,
-    identity: &Value,
-    epoch: u64,
-    now: Timestamp,
-) -> Grant {
-    let owner = json!({
-        "namespace": attempt.integration.namespace,
-        "name": attempt.integration.name,
-        "tenantId": attempt.tenant,
-        "projectId": attempt.project,
-        "type": attempt.type_,
-    });
-    let variables = variables(&answer.body, identity, &attempt.parameters, &owner);
-    let mut grant = Grant {
+/// Makes the grant of a first answer, with what that answer tells; `epoch` is the one to be written.
+pub fn first_grant(attempt: &Attempt, usable: &Usable, answer: &TokenAnswer, epoch: u64, now: Timestamp) -> Grant {
+    let grant = Grant {
         integration: attempt.integration.clone(),
         epoch,
         generation: 1,
@@ -94,65 +58,30 @@ pub fn first_grant(
             token_type: answer.token_type.clone(),
             refresh_token: answer.refresh_token.clone(),
             obtained_at: now,
-            expires_at: expires_at(answer, client.default_lifetime, now),
+            expires_at: expires_at(answer, usable.client.default_lifetime, now),
         },
         scopes: answer.scopes.clone().unwrap_or_else(|| attempt.scopes.clone()),
         requested_scopes: attempt.scopes.clone(),
-        installation: installation(client.grant_identity.as_deref(), &binding.client_id, &variables),
+        missing_scopes: vec![],
+        account: Account::new(&answer.body, &attempt.query),
+        installation: None,
         metadata: BTreeMap::new(),
-        secret_metadata: secret_values(&provider.secret_metadata, &variables, answer.refresh_token.as_ref()),
+        secret_metadata: BTreeMap::new(),
         parameters: attempt.parameters.clone(),
         installed: Installed { by: attempt.caller.clone(), agent_id: attempt.agent_id.clone(), at: now },
-        binding,
+        binding: usable.endpoints.binding(&usable.provider, &usable.client, &usable.credentials),
     };
-    grant.metadata = public_values(&provider.metadata, &variables, &grant.secrets());
-    grant
+    subject(attempt, usable).conclude(&grant, None, now)
 }
 
-/// Hash of client and upstream installation, where the description tells installations apart.
-pub fn installation(expression: Option<&Expression>, client_id: &str, variables: &Variables) -> Option<String> {
-    match expression?.evaluate(variables) {
-        Ok(Value::Null) | Err(_) => None,
-        Ok(Value::String(text)) => Some(short_hash(&[client_id, &text])),
-        Ok(other) => Some(short_hash(&[client_id, &other.to_string()])),
-    }
-}
-
-/// Evaluates what goes to `status.metadata`; a result that holds a secret is left out. At most 4 KiB in all.
-pub fn public_values(
-    expressions: &BTreeMap<String, Arc<Expression>>,
-    variables: &Variables,
-    secrets: &[&str],
-) -> BTreeMap<String, Value> {
-    let mut left = 4 * 1024_usize;
-    let mut values = BTreeMap::new();
-    for (name, expression) in expressions {
-        let Ok(value) = expression.evaluate(variables) else { continue };
-        if value.is_null() || contains_secret(&value, secrets) {
-            continue;
-        }
-        let size = name.len() + value.to_string().len();
-        if size <= left {
-            left -= size;
-            values.insert(name.clone(), value);
-        }
-    }
-    values
-}
-
-/// Evaluates what goes into the token Secret. A refresh token never does, whatever name an app repeats it under.
-pub fn secret_values(
-    expressions: &BTreeMap<String, Arc<Expression>>,
-    variables: &Variables,
-    refresh_token: Option<&Sensitive>,
-) -> BTreeMap<String, Sensitive> {
-    let kept: Vec<&str> = refresh_token.map(Sensitive::expose).into_iter().collect();
-    expressions
-        .iter()
-        .filter_map(|(name, expression)| match expression.evaluate(variables) {
-            Ok(value) if contains_secret(&value, &kept) => None,
-            Ok(Value::String(text)) => Some((name.clone(), Sensitive::new(text))),
-            _ => None,
-        })
-        .collect()
+/// The connection that an attempt is about, as expressions see it.
+pub fn subject<'a>(attempt: &Attempt, usable: &'a Usable) -> Subject<'a> {
+    let names = Names {
+        namespace: &attempt.integration.namespace,
+        name: &attempt.integration.name,
+        tenant: &attempt.tenant,
+        project: &attempt.project,
+        type_: &attempt.type_,
+    };
+    Subject::of_oauth(usable, names, &[&attempt.parameters])
 }

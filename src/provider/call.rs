@@ -16,6 +16,7 @@ use url::Url;
 
 use super::template::{TemplateError, UrlTemplate};
 use crate::api::provider::{self, Call};
+use crate::digest::short_hash;
 pub use placement::{Placed, Placement, PlacementError};
 
 /// Headers of the connection and of the message's frame (RFC 9110 §7.2, §7.6.1, §8.6), and cookies.
@@ -139,6 +140,11 @@ impl CallTemplate {
         self.url.parameters()
     }
 
+    /// Where it leads with these values, as [`UrlTemplate::origin`] writes it.
+    pub fn origin(&self, values: &BTreeMap<String, String>) -> String {
+        self.url.origin(values)
+    }
+
     /// Fills the address. `placement` says where the credential goes; its own places are filled with the same values.
     pub fn prepare(
         &self,
@@ -154,6 +160,15 @@ impl CallTemplate {
             placement: placement.fill(values)?,
             private_networks: Arc::clone(private_networks),
         })
+    }
+}
+
+impl PreparedCall {
+    /// A digest of the request without its credential: equal requests have equal answers.
+    pub fn digest(&self) -> String {
+        let headers = format!("{:?}", self.headers);
+        let body = String::from_utf8_lossy(self.body.as_deref().unwrap_or_default());
+        short_hash(&[self.method.as_str(), self.url.as_str(), &headers, &body])
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::api_key::KeyForm;
-use super::endpoints::{IdentityEndpoint, RenderError, filled};
+use super::endpoints::{IdentityEndpoint, RenderError, api_origins, filled};
 use super::registry::{LookupError, Usable};
 use super::resolved::Provider;
 use crate::api::ProjectIntegration;
@@ -28,6 +28,8 @@ pub struct Keyed {
     pub form: KeyForm,
     /// The call that proves a key; keys are taken unproved where there is none.
     pub identity: Option<IdentityEndpoint>,
+    /// Origins of look-ups and of the app's API.
+    pub api_origins: Vec<String>,
 }
 
 impl Connection {
@@ -64,13 +66,14 @@ impl Keyed {
         let values = filled(&provider, parameters)?;
         let identity = client.identity.as_ref().map(|call| call.render(&provider, &client.placement, &values));
         let identity = identity.transpose().map_err(RenderError::from)?;
-        Ok(Self { form: client.form, identity, provider })
+        Ok(Self { form: client.form, identity, api_origins: api_origins(&provider, &values), provider })
     }
 
     /// What a key that is given now is bound to: the provider, and the origin that proves it.
     pub fn binding(&self) -> Binding {
         let identity_url = self.identity.as_ref().map(|identity| identity.call.url.clone());
-        Binding::of_api_key(self.provider.reference.clone(), identity_url, self.provider.private_networks.to_vec())
+        let networks = self.provider.private_networks.to_vec();
+        Binding::of_api_key(self.provider.reference.clone(), identity_url, self.api_origins.clone(), networks)
     }
 }
 

@@ -71,6 +71,9 @@ pub enum CredentialsError {
     },
 }
 
+/// The key of the Secret that signs assertions.
+const PRIVATE_KEY: &str = "private_key";
+
 /// What a Secret holds, whatever is needed; `None` without a `client_id`.
 pub fn read(secret: &Secret) -> Option<ClientCredentials> {
     let value = |key: &str| {
@@ -82,40 +85,42 @@ pub fn read(secret: &Secret) -> Option<ClientCredentials> {
     Some(ClientCredentials {
         // The same secret twice is one.
         client_secret_next: sensitive("client_secret_next").filter(|next| Some(next) != current.as_ref()),
-        private_key: sensitive("private_key"),
+        private_key: sensitive(PRIVATE_KEY),
         key_id: value("key_id"),
         ..ClientCredentials::new(value("client_id")?, current)
     })
 }
 
-/// What a client needs out of this Secret.
-pub(super) fn of_client(
-    secret: &Secret,
+/// Whether these credentials are all that a client needs.
+pub(super) fn check(
+    credentials: &ClientCredentials,
     namespace: &str,
     name: &str,
     client: Option<&OAuthClient>,
-) -> Result<ClientCredentials, CredentialsError> {
-    let missing = |key| CredentialsError::Key { namespace: namespace.to_owned(), name: name.to_owned(), key };
-    let credentials = read(secret).ok_or_else(|| missing("client_id"))?;
-    let Some(key) = needed(client) else { return Ok(credentials) };
-    if key == "client_secret" {
-        return if credentials.client_secret.is_some() { Ok(credentials) } else { Err(missing(key)) };
+) -> Result<(), CredentialsError> {
+    let Some(key) = needed(client) else { return Ok(()) };
+    let held = match key {
+        PRIVATE_KEY => &credentials.private_key,
+        _ => &credentials.client_secret,
+    };
+    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+    let Some(held) = held else { return Err(CredentialsError::Key { namespace, name, key }) };
+    if key == PRIVATE_KEY {
+        let algorithm = client.and_then(|client| client.assertion.algorithm).unwrap_or_default();
+        JwtKey::parse(held.expose(), algorithm).map_err(|source| CredentialsError::PrivateKey {
+            namespace,
+            name,
+            source,
+        })?;
     }
-    let algorithm = client.and_then(|client| client.assertion.algorithm).unwrap_or_default();
-    let pem = credentials.private_key.as_ref().ok_or_else(|| missing(key))?;
-    JwtKey::parse(pem.expose(), algorithm).map_err(|source| CredentialsError::PrivateKey {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        source,
-    })?;
-    Ok(credentials)
+    Ok(())
 }
 
 /// The key that a client needs beside `client_id`.
 pub(super) fn needed(client: Option<&OAuthClient>) -> Option<&'static str> {
     match client.map(|client| client.client_authentication) {
         Some(ClientAuthentication::None) => None,
-        Some(ClientAuthentication::PrivateKeyJwt) => Some("private_key"),
+        Some(ClientAuthentication::PrivateKeyJwt) => Some(PRIVATE_KEY),
         Some(ClientAuthentication::ClientSecretPost | ClientAuthentication::ClientSecretBasic) | None => {
             Some("client_secret")
         }
@@ -159,7 +164,6 @@ mod tests {
         for (oauth2, data, expected) in [
             (json!({}), json!({ "client_id": "id", "client_secret": "a" }), Ok(())),
             (json!({}), json!({ "client_id": "id" }), Err("Secret ns/app has no usable key client_secret")),
-            (json!({}), json!({ "client_secret": "a" }), Err("Secret ns/app has no usable key client_id")),
             (
                 json!({}),
                 json!({ "client_id": "id", "client_secret_next": "a" }),
@@ -179,7 +183,8 @@ mod tests {
             ),
         ] {
             let client = crate::provider::resolved::tests::client(&oauth2);
-            let found = of_client(&secret(&data), "ns", "app", Some(&client)).map(|_| ());
+            let read = super::read(&secret(&data)).unwrap();
+            let found = check(&read, "ns", "app", Some(&client));
             match (&found, expected) {
                 (Ok(()), Ok(())) => {}
                 (Err(error), Err(expected)) => assert!(error.to_string().starts_with(expected), "{error}"),

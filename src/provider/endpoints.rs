@@ -75,6 +75,8 @@ pub struct Endpoints {
     pub identity: Option<IdentityEndpoint>,
     /// The whole revocation request.
     pub revocation: Option<RevocationRequest>,
+    /// Origins of look-ups and of the app's API.
+    pub api_origins: Vec<String>,
 }
 
 /// The addresses cannot be made with these parameters.
@@ -113,6 +115,15 @@ pub(super) fn filled(
         Some(name) => Err(RenderError::Missing { name: name.to_owned() }),
         None => Ok(values),
     }
+}
+
+/// Where a credential may be sent to beyond the endpoints of the protocol: look-ups, and the app's API.
+pub(super) fn api_origins(provider: &Provider, values: &BTreeMap<String, String>) -> Vec<String> {
+    let lookups = provider.lookups.iter().map(|lookup| lookup.call.origin(values));
+    let mut origins: Vec<String> = lookups.chain(provider.api.base.origins(values)).collect();
+    origins.sort();
+    origins.dedup();
+    origins
 }
 
 impl Identity {
@@ -169,6 +180,7 @@ impl Endpoints {
                 .as_ref()
                 .map(|identity| identity.render(provider, &provider.api.authorization, &values))
                 .transpose()?,
+            api_origins: api_origins(provider, &values),
             revocation: client
                 .revocation
                 .as_ref()
@@ -196,6 +208,7 @@ impl Endpoints {
             refresh_url: self.token.refresh_url.clone(),
             introspection_url: self.introspection.clone(),
             identity_url: self.identity.as_ref().map(|identity| identity.call.url.clone()),
+            api_origins: self.api_origins.clone(),
             client_authentication: client.client_authentication,
             assertion: client.assertion.clone(),
             parameter_names: (*client.parameter_names).clone(),

@@ -119,8 +119,8 @@ pub enum EvaluateError {
     /// The result is no JSON, such as a function or a type.
     #[error("the result of the expression is not a JSON value")]
     NotJson,
-    /// More than [`LARGEST_RESULT`].
-    #[error("the result of the expression is larger than {LARGEST_RESULT} bytes")]
+    /// More than [`LARGEST_RESULT`], or than its place allows.
+    #[error("the result of the expression is too large")]
     ResultTooLarge,
     /// The evaluator panicked.
     #[error("the expression broke its evaluator")]
@@ -166,6 +166,8 @@ impl Variables {
 pub struct Expression {
     program: Program,
     cost: Cost,
+    /// The variables it speaks of.
+    speaks_of: Vec<&'static str>,
 }
 
 impl fmt::Debug for Expression {
@@ -184,15 +186,27 @@ impl Expression {
         if let Some(name) = unknown_variable(&program) {
             return Err(ExpressionError::UnknownVariable { name });
         }
-        Ok(Self { program, cost })
+        let used = bounds::free_variables(program.expression());
+        let speaks_of = VARIABLES.into_iter().filter(|name| used.contains(name)).collect();
+        Ok(Self { program, cost, speaks_of })
+    }
+
+    /// Whether it speaks of a variable, such as `identity`.
+    pub fn speaks_of(&self, variable: &str) -> bool {
+        self.speaks_of.contains(&variable)
     }
 
     /// The result over these variables; `null` where a key is missing on the way.
     pub fn evaluate(&self, variables: &Variables) -> Result<Value, EvaluateError> {
+        self.evaluate_within(variables, LARGEST_RESULT)
+    }
+
+    /// The same with a result of at most so many bytes as JSON, for one that is not kept.
+    pub fn evaluate_within(&self, variables: &Variables, largest: usize) -> Result<Value, EvaluateError> {
         bounds::check_input(variables.named().map(|(_, value)| value), self.cost)?;
         let result =
             catch_unwind(AssertUnwindSafe(|| self.execute(variables))).map_err(|_| EvaluateError::Panicked)??;
-        if bounds::json_bytes(&result) > LARGEST_RESULT {
+        if bounds::json_bytes(&result) > largest {
             return Err(EvaluateError::ResultTooLarge);
         }
         Ok(result)

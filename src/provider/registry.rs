@@ -58,7 +58,7 @@ struct Inner {
     outbound: Outbound,
     resolved: Mutex<HashMap<String, Resolved>>,
     metadata: Mutex<HashMap<String, (Instant, Arc<ServerMetadata>)>>,
-    credentials: Mutex<HashMap<SecretName, (Option<Instant>, Arc<ClientCredentials>)>>,
+    credentials: Mutex<HashMap<SecretName, Read>>,
 }
 
 /// Kind, namespace and name of a provider.
@@ -66,6 +66,9 @@ pub type ProviderName = (ProviderKind, Option<String>, String);
 
 /// Namespace and name.
 type SecretName = (String, String);
+
+/// Credentials, and when they were read; `None` when they are to be read again.
+type Read = (Option<Instant>, Arc<ClientCredentials>);
 
 struct Resolved {
     version: String,
@@ -321,13 +324,15 @@ impl Registry {
             return Err(CredentialsError::NoReference { provider: provider.reference.name.clone() });
         };
         let namespace = provider.reference.namespace.clone().unwrap_or_else(|| self.inner.own_namespace.clone());
+        let client = provider.oauth.as_ref();
         let key = (namespace.clone(), name.clone());
         if let Some((at, credentials)) = lock(&self.inner.credentials).get(&key)
             && at.is_some_and(|at| at.elapsed() < CREDENTIALS_AGE)
         {
+            // Another provider may have read them, whose client needs less.
+            credentials::check(credentials, &namespace, &name, client)?;
             return Ok(Arc::clone(credentials));
         }
-        let client = provider.oauth.as_ref();
         let secrets: Api<Secret> = Api::namespaced(self.inner.client.clone(), &namespace);
         let secret = secrets
             .get_opt(&name)
@@ -345,7 +350,12 @@ impl Registry {
         if provider.reference.namespace.is_some() && !is_readable(&secret.metadata) {
             return Err(CredentialsError::NotReadable { namespace, name });
         }
-        let read = credentials::of_client(&secret, &namespace, &name, client)?;
+        let read = credentials::read(&secret).ok_or_else(|| CredentialsError::Key {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            key: "client_id",
+        })?;
+        credentials::check(&read, &namespace, &name, client)?;
         let mut known = lock(&self.inner.credentials);
         // Those that have not changed keep what is known of which secret works.
         let credentials = match known.remove(&key) {

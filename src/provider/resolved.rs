@@ -7,6 +7,7 @@ mod answer;
 mod api_key;
 mod oauth2;
 mod requests;
+mod scopes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use url::Url;
 
-pub use account::{ApiRules, Identity};
+pub use account::{AccountError, ApiRules, Identity};
 pub use answer::{AnswerRules, TokenPlaces};
 pub use api_key::KeyClient;
 use api_key::key_client;
@@ -28,6 +29,7 @@ use super::call::{CallError, PlacementError};
 use super::discovery::ServerMetadata;
 use super::expression::{Expression, ExpressionError};
 use super::form::{Form, FormError};
+use super::lookup::LookupRules;
 use super::template::{RuleError, TemplateError};
 use crate::api::ProviderKind;
 use crate::api::provider::ProviderSpec;
@@ -57,14 +59,18 @@ pub struct Provider {
     pub oauth: Option<OAuthClient>,
     /// What is asked of a person who gives an API key; `None` where none is taken.
     pub api_key: Option<KeyClient>,
-    /// What all calls to its API have in common.
+    /// What all calls to its API have in common, and where it lies.
     pub api: ApiRules,
+    /// Calls after connecting, in their order.
+    pub lookups: Vec<LookupRules>,
     /// What goes to `status.metadata`.
     pub metadata: BTreeMap<String, Arc<Expression>>,
     /// What goes to the token Secret.
     pub secret_metadata: BTreeMap<String, Arc<Expression>>,
     /// Whether any expression looks at the identity answer.
     pub needs_identity: bool,
+    /// A digest of all that it says of the account.
+    pub account: String,
     /// The redirect URI of this provider context, and of no other.
     pub callback_url: Url,
     /// A digest of the description, by which a change in the middle of a flow is noticed.
@@ -172,6 +178,9 @@ pub enum ProviderError {
     /// A call cannot be made as described.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// What is said of the account cannot be used.
+    #[error(transparent)]
+    Account(#[from] AccountError),
     /// A credential cannot be sent as described.
     #[error(transparent)]
     Placement(#[from] PlacementError),
@@ -221,6 +230,15 @@ impl Provider {
         if oauth.is_none() && api_key.is_none() {
             return Err(ProviderError::NoCredential);
         }
+        let metadata = expressions("metadata", &spec.metadata)?;
+        let secret_metadata = expressions("secretMetadata", &spec.secret_metadata)?;
+        let grant_identity = oauth.as_ref().and_then(|client| client.grant_identity.as_ref());
+        let needs_identity = metadata
+            .values()
+            .chain(secret_metadata.values())
+            .chain(grant_identity)
+            .chain(&api.base.from)
+            .any(|expression| expression.speaks_of("identity"));
         let text = serde_json::to_string(spec).map_err(ProviderError::Encode)?;
         let discovered = around.discovered.map(|metadata| format!("{metadata:?}")).unwrap_or_default();
         Ok(Self {
@@ -231,10 +249,12 @@ impl Provider {
             private_networks: networks(spec)?,
             oauth,
             api_key,
+            lookups: api.lookups(&spec.lookups, &parameters)?,
             api,
-            needs_identity: needs_identity(spec),
-            metadata: expressions("metadata", &spec.metadata)?,
-            secret_metadata: expressions("secretMetadata", &spec.secret_metadata)?,
+            needs_identity,
+            account: account::digest(spec),
+            metadata,
+            secret_metadata,
             parameters,
             callback_url,
             reference,
@@ -256,16 +276,6 @@ fn callback_url(spec: &ProviderSpec, around: &Surroundings<'_>) -> Result<Url, P
     let base = url.path().trim_end_matches('/').to_owned();
     url.set_path(&format!("{base}{path}"));
     Ok(url)
-}
-
-/// Whether any expression looks at the identity answer; if none does, connecting asks for none.
-fn needs_identity(spec: &ProviderSpec) -> bool {
-    let identity = spec.oauth2.as_ref().and_then(|oauth| oauth.grant_identity.as_ref());
-    spec.metadata
-        .values()
-        .chain(spec.secret_metadata.values())
-        .chain(identity)
-        .any(|source| source.contains("identity"))
 }
 
 fn networks(spec: &ProviderSpec) -> Result<Arc<[IpNet]>, ProviderError> {

@@ -146,6 +146,30 @@ impl UrlTemplate {
         Ok(url)
     }
 
+    /// Where it leads with these values: scheme, host and port. A place whose value is missing stands as it is written, so
+    /// that two templates have one origin only where they lead to the same hosts.
+    pub fn origin(&self, values: &BTreeMap<String, String>) -> String {
+        let in_host = |piece: &Piece| matches!(piece, Piece::Parameter { place: Place::Host, .. });
+        if !self.pieces.iter().any(in_host) {
+            return self.probe.origin().ascii_serialization();
+        }
+        let mut text = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(fixed) => text.push_str(fixed),
+                Piece::Parameter { name, place: Place::Host } => match values.get(name) {
+                    Some(value) => text.push_str(value),
+                    None => text.extend(["{", name, "}"]),
+                },
+                Piece::Parameter { .. } => break,
+            }
+        }
+        let authority = text.split_once("://").map_or("", |(_, rest)| rest);
+        let host = authority.split(['/', '?', '#', '\\', ':']).next().unwrap_or_default().to_ascii_lowercase();
+        let port = self.probe.port().map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}://{host}{port}", self.probe.scheme())
+    }
+
     /// A host with parameters ends in two fixed labels at least, and no parameter hides in the port.
     fn check_host(&self) -> Result<(), TemplateError> {
         let in_host = self.pieces.iter().any(|piece| matches!(piece, Piece::Parameter { place: Place::Host, .. }));

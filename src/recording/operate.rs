@@ -11,20 +11,24 @@ use super::format::Recording;
 use crate::api::provider::{Pkce, ProviderSpec};
 use crate::api::{ProjectIntegration, ProjectIntegrationSpec, ProviderKind};
 use crate::causes::chain;
+use crate::flow::account::{Haste, Ways, ask};
 use crate::flow::api_key::{Proved, key_grant};
 use crate::grant::binding::ProviderRef;
 use crate::grant::credentials::Preference;
 use crate::grant::{ClientCredentials, Grant, KeySource, Owner, Tokens};
+use crate::oauth::account::{Names, Subject};
 use crate::oauth::answer::{ErrorClass, TokenAnswer, expires_at};
 use crate::oauth::attempt::Attempt;
-use crate::oauth::authorize::{authorization_url, first_grant};
+use crate::oauth::authorize::{authorization_url, first_grant, subject};
 use crate::oauth::identity::{self, verify};
 use crate::oauth::revoke::revoke;
 use crate::oauth::token::{TokenOutcome, TokenRequest, send};
 use crate::provider::connection::Keyed;
 use crate::provider::endpoints::{Endpoints, IdentityEndpoint};
+use crate::provider::gate::{GateOptions, Gates};
 use crate::provider::outbound::Outbound;
-use crate::provider::resolved::{OAuthClient, Provider, Surroundings};
+use crate::provider::registry::Usable;
+use crate::provider::resolved::{Provider, Surroundings};
 use crate::sensitive::Sensitive;
 
 /// The operator's address in recordings.
@@ -38,13 +42,12 @@ const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
 /// An app as one integration uses it.
 pub(super) struct App {
-    provider: Arc<Provider>,
     way: Way,
     attempt: Attempt,
 }
 
 enum Way {
-    OAuth(Box<(OAuthClient, ClientCredentials, Endpoints)>),
+    OAuth(Box<Usable>),
     Key(Box<Keyed>, Sensitive),
 }
 
@@ -89,6 +92,8 @@ impl App {
             created_at: now,
             deadline: now,
             parked: None,
+            query: BTreeMap::new(),
+            callback_params: vec![],
         };
         let way = if let Some(key) = &recording.api_key {
             let keyed = Keyed::render(Arc::clone(&provider), &recording.parameters).map_err(|error| chain(&error))?;
@@ -102,15 +107,20 @@ impl App {
             let credentials = credentials(&recording.client)?;
             let endpoints = Endpoints::render(&provider, &client, &credentials.client_id, &recording.parameters)
                 .map_err(|error| chain(&error))?;
-            Way::OAuth(Box::new((client, credentials, endpoints)))
+            let callback = recording.connect.callback.iter();
+            let kept = callback.filter(|(name, _)| client.callback_params.contains(name));
+            attempt.query = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+            attempt.callback_params.clone_from(&client.callback_params);
+            let (provider, credentials) = (Arc::clone(&provider), Arc::new(credentials));
+            Way::OAuth(Box::new(Usable { provider, client, credentials, endpoints }))
         };
-        Ok(Self { provider, way, attempt })
+        Ok(Self { way, attempt })
     }
 
     /// The authorization URL and the challenge in it; none for an API key.
     pub(super) fn authorization_url(&self) -> Option<(Url, String)> {
         let Way::OAuth(oauth) = &self.way else { return None };
-        let (client, credentials, endpoints) = &**oauth;
+        let Usable { client, credentials, endpoints, .. } = &**oauth;
         let challenge = crate::digest::sha256_base64url(VERIFIER);
         Some((authorization_url(endpoints, client, credentials, &self.attempt, STATE), challenge))
     }
@@ -133,24 +143,39 @@ impl App {
                     agent_id: None,
                     identity,
                 };
-                Ok(key_grant(&proved, self.attempt.integration.clone(), 1))
+                let grant = key_grant(&proved, self.attempt.integration.clone(), 1);
+                let names = Names {
+                    namespace: &self.attempt.integration.namespace,
+                    name: &self.attempt.integration.name,
+                    tenant: &self.attempt.tenant,
+                    project: &self.attempt.project,
+                    type_: &self.attempt.type_,
+                };
+                let subject = Subject::of_key(keyed, names, &[&self.attempt.parameters]);
+                self.complete(outbound, &subject, grant).await
             }
-            Way::OAuth(oauth) => {
-                let (client, credentials, endpoints) = &**oauth;
+            Way::OAuth(usable) => {
                 let answer = match self.ask(outbound, &self.code()).await {
                     Some(TokenOutcome::Tokens(answer)) => answer,
                     other => return Err(format!("the code gave no tokens: {}", told(other.as_ref()))),
                 };
-                let mut identity = Value::Null;
-                if let Some(endpoint) = &endpoints.identity
-                    && (self.provider.needs_identity || more())
-                {
-                    identity = accepted(outbound, endpoint, &answer.access_token).await?;
+                let grant = first_grant(&self.attempt, usable, &answer, 1, Timestamp::now());
+                let grant = self.complete(outbound, &subject(&self.attempt, usable), grant).await?;
+                // The controller proves what is new, where nothing else has.
+                if let Some(endpoint) = usable.endpoints.identity.as_ref().filter(|_| more()) {
+                    accepted(outbound, endpoint, &grant.tokens.access_token).await?;
                 }
-                let binding = endpoints.binding(&self.provider, client, credentials);
-                Ok(first_grant(&self.attempt, &self.provider, client, binding, &answer, &identity, 1, Timestamp::now()))
+                Ok(grant)
             }
         }
+    }
+
+    /// Asks whose the connection is.
+    async fn complete(&self, outbound: &Outbound, subject: &Subject<'_>, grant: Grant) -> Result<Grant, String> {
+        let gates = Gates::new(GateOptions::default());
+        let answers = ask(Ways { outbound, gates: &gates }, subject, &grant, Haste::Now).await;
+        let answers = answers.map_err(|error| chain(&error))?;
+        Ok(subject.conclude(&grant, Some(&answers), Timestamp::now()))
     }
 
     /// Refreshes what is held; asks again while the outcome is not known and `more` is recorded.
@@ -174,7 +199,7 @@ impl App {
     pub(super) fn renewed(&self, before: &Grant, answer: &TokenAnswer) -> Grant {
         let now = Timestamp::now();
         let default_lifetime = match &self.way {
-            Way::OAuth(oauth) => oauth.0.default_lifetime,
+            Way::OAuth(oauth) => oauth.client.default_lifetime,
             Way::Key(..) => None,
         };
         Grant {
@@ -202,7 +227,7 @@ impl App {
     /// What the operator makes of an answer to the identity call: a reason of `Healthy`.
     pub(super) async fn verdict(&self, outbound: &Outbound, credential: &Sensitive) -> Option<&'static str> {
         let endpoint = match &self.way {
-            Way::OAuth(oauth) => oauth.2.identity.as_ref()?,
+            Way::OAuth(oauth) => oauth.endpoints.identity.as_ref()?,
             Way::Key(keyed, _) => keyed.identity.as_ref()?,
         };
         Some(reason(&verify(outbound, endpoint, credential).await))
@@ -211,7 +236,7 @@ impl App {
     /// Revokes what is held.
     pub(super) async fn revoke(&self, outbound: &Outbound, grant: &Grant) -> Result<(), String> {
         let client = match &self.way {
-            Way::OAuth(oauth) => Some(&oauth.1),
+            Way::OAuth(oauth) => Some(&*oauth.credentials),
             Way::Key(..) => None,
         };
         revoke(outbound, grant, client).await.map_err(|error| chain(&error))
@@ -219,12 +244,12 @@ impl App {
 
     async fn ask(&self, outbound: &Outbound, request: &TokenRequest) -> Option<TokenOutcome> {
         let Way::OAuth(oauth) = &self.way else { return None };
-        Some(send(outbound, &oauth.2.token, &oauth.1, request).await)
+        Some(send(outbound, &oauth.endpoints.token, &oauth.credentials, request).await)
     }
 
     fn code(&self) -> TokenRequest {
         let pkce = match &self.way {
-            Way::OAuth(oauth) => oauth.0.pkce == Pkce::S256,
+            Way::OAuth(oauth) => oauth.client.pkce == Pkce::S256,
             Way::Key(..) => false,
         };
         TokenRequest::Code {

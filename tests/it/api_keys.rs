@@ -302,7 +302,7 @@ async fn a_key_over_http() {
         (&token, web("mail"), json!({ "api_key": 7 }), 422, "invalid_request"),
         (&token, web("mail"), json!({ "api_key": "SG.good", "agent_id": "a b" }), 400, "invalid_request"),
         (&token, web("mail"), json!({ "api_key": "k".repeat(17 * 1024) }), 413, "invalid_request"),
-        (&token, web("closed"), json!({ "api_key": "SG.good" }), 422, "credential_rejected"),
+        (&token, web("closed"), json!({ "api_key": "SG.good" }), 502, "provider_unavailable"),
         (&token, web("calls"), json!({ "api_key": "secret" }), 400, "missing_parameter"),
         (
             &token,

@@ -22,9 +22,11 @@ mod servers;
 mod world;
 
 mod access;
+mod account;
 mod api_keys;
 mod bad_callbacks;
 mod canary;
+mod clients;
 mod connect;
 mod counts;
 mod emulators;

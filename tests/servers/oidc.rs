@@ -13,8 +13,11 @@ pub struct OidcClient {
     pub client_secret: String,
     /// Compared exactly.
     pub redirect_uris: Vec<String>,
-    /// `client_secret_post` or `client_secret_basic`; the other one is refused.
+    /// `client_secret_post`, `client_secret_basic` or `private_key_jwt`; the others are refused.
     pub token_endpoint_auth_method: String,
+    /// With `private_key_jwt`: the client's public keys (RFC 7517 §5).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<Value>,
 }
 
 impl OidcClient {
@@ -24,6 +27,7 @@ impl OidcClient {
             client_secret: "test-client-secret-7f3a".to_owned(),
             redirect_uris: vec![redirect_uri.to_owned()],
             token_endpoint_auth_method: "client_secret_post".to_owned(),
+            jwks: None,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The driver: one reconcile of one integration, as a row of steps over a [`Situation`].
 //!
-//! The steps that take more than a few lines lie beside it: `freshness` and `publication`.
+//! The steps that take more than a few lines lie beside it: `freshness`, `account`, `publication` and `keys`.
 
+mod account;
 mod freshness;
 mod keys;
 mod publication;
@@ -126,6 +127,7 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
     if situation.served().is_some() && situation.grant.is_some() {
         finalizer::put_on(&context.client, integration).await?;
         run.keep_fresh(&mut situation, &asked).await?;
+        run.know_account(&mut situation, &asked).await?;
         run.publish(&mut situation, &asked).await?;
         run.prove(&situation, &asked).await;
     }
@@ -212,6 +214,8 @@ impl Run<'_> {
     /// The health check, when it is due or asked for.
     async fn prove(&mut self, situation: &Situation<'_>, asked: &Requests) {
         if !situation.is_bound() {
+            // Nothing is sent; that is what the condition says.
+            self.handled.extend(asked.check.clone().map(|value| (request::CHECK, value)));
             return;
         }
         let requested = asked.check.is_some();

@@ -27,7 +27,9 @@ impl Run<'_> {
         let now = Timestamp::now();
         let memory = self.context.memories.get(&situation.uid);
         let told = situation.integration.status.as_ref().and_then(|status| status.token.as_ref());
-        let fresh = told.is_some_and(|token| token.last_refreshed_at == view.summary.obtained_at.to_string());
+        let changed_at = situation.integration.status.as_ref().and_then(|status| status.installation.as_ref());
+        let fresh = told.is_some_and(|token| token.last_refreshed_at == view.summary.obtained_at.to_string())
+            && changed_at.is_some_and(|told| told.last_updated_at == view.summary.updated_at().to_string());
         let named = view.published.as_ref().map(|published| &published.name) == wanted.as_ref();
         // After a start, what the status tells is believed at first, and looked at some time within the hour.
         let verified_at = memory.verified_at.unwrap_or_else(|| now - VERIFY_EVERY.mul_f64(memory::chance()));

@@ -7,12 +7,13 @@ use http::HeaderMap;
 use jiff::SignedDuration;
 use url::Url;
 
+use super::account::{callback_params, grant_identity};
 use super::answer::AnswerRules;
 use super::requests::{ExtraParams, extra_params, headers, parameter_names};
 use super::{ApiRules, CLIENT_ID, Identity, ProviderError, Surroundings, duration, expression};
 use crate::api::provider::{
-    Assertion, ClientAuthentication, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile, RequestFormat,
-    RevocationAuthentication, RevocationBody, RevocationEffect,
+    Assertion, ClientAuthentication, GrantedScopes, Method, Pkce, ProviderSpec, Reauthorization, RefreshProfile,
+    RequestFormat, RevocationAuthentication, RevocationBody, RevocationEffect,
 };
 use crate::grant::binding::TokenInBody;
 use crate::grant::plan::Profile;
@@ -48,6 +49,14 @@ pub struct OAuthClient {
     pub scopes: Vec<String>,
     /// What separates them.
     pub scope_separator: String,
+    /// Whether the answer's scopes can be compared with those asked for.
+    pub granted_scopes: GrantedScopes,
+    /// Scopes that an answer never lists.
+    pub unreported_scopes: Vec<String>,
+    /// Scopes that an answer lists by another name.
+    pub scope_aliases: BTreeMap<String, String>,
+    /// Parameters of the callback that are kept.
+    pub callback_params: Vec<String>,
     /// PKCE.
     pub pkce: Pkce,
     /// Client authentication.
@@ -165,11 +174,11 @@ pub(super) fn oauth_client(
         request_format: oauth.request_format.unwrap_or_default(),
         refresh_every: duration("oauth2.refresh.every", refresh.every.as_deref())?,
         default_lifetime: duration("oauth2.accessTokenLifetime", oauth.access_token_lifetime.as_deref())?,
-        grant_identity: oauth
-            .grant_identity
-            .as_deref()
-            .map(|source| expression("oauth2.grantIdentity", source))
-            .transpose()?,
+        grant_identity: oauth.grant_identity.as_deref().map(grant_identity).transpose()?,
+        callback_params: callback_params(&oauth.callback_params)?,
+        granted_scopes: oauth.granted_scopes.unwrap_or_default(),
+        unreported_scopes: oauth.unreported_scopes.clone(),
+        scope_aliases: oauth.scope_aliases.clone(),
         answer: Arc::new(AnswerRules::new(&oauth)?),
         parameter_names: Arc::new(parameter_names(&oauth)?),
         token_headers: headers(&oauth)?,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use integration_operator::api::{ConditionType, ProjectIntegration, Reason};
 use jiff::Timestamp;
 
-use crate::status::advice::reason;
+use crate::status::advice::{give_key, reason};
 use crate::status::condition;
 use crate::words::{self, sentence};
 
@@ -81,12 +81,21 @@ pub(crate) fn stand(
         }
         return Stand::Open { secret: authorization.secret_name.clone() };
     }
+    if handled && wants_key(integration) {
+        return Stand::Failed(format!("no link: this app is connected by an API key; {}", give_key(integration)));
+    }
     match (seen, handled) {
         (true, _) if before.ends.is_some_and(|ends| ends <= now) => Stand::Failed(RAN_OUT.to_owned()),
         (true, _) => Stand::Settling,
         (false, true) => Stand::Failed(no_link(integration)),
         (false, false) => Stand::Asked,
     }
+}
+
+/// Whether the operator waits for a key, and not for a person.
+fn wants_key(integration: &ProjectIntegration) -> bool {
+    let why = condition(integration, ConditionType::Authorized).and_then(|condition| reason(&condition.reason));
+    why == Some(Reason::ApiKeyMissing)
 }
 
 const RAN_OUT: &str = "not connected: the link ran out before anybody finished; connect again";
@@ -220,6 +229,15 @@ mod tests {
         assert_eq!(stand(&sample::unauthorized(), &before, true, true, late), Stand::Failed(RAN_OUT.to_owned()));
         let waiting = open(sample::unauthorized());
         assert_eq!(stand(&waiting, &before, true, true, late), Stand::Failed(RAN_OUT.to_owned()));
+    }
+
+    #[test]
+    fn a_key_has_no_link() {
+        let keyless = sample::keyless();
+        let Stand::Failed(words) = stand(&keyless, &Baseline::of(&keyless), false, true, sample::now()) else {
+            panic!("waits for a link")
+        };
+        assert!(words.starts_with("no link: this app is connected by an API key; give it"), "{words}");
     }
 
     #[test]

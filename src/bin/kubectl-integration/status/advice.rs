@@ -1,6 +1,7 @@
 //! What a person can do about a reason. The operator's message says cause and remedy; here is the command for it.
 
-use integration_operator::api::{ConditionType, ProjectIntegration, Reason};
+use integration_operator::api::{ConditionType, ProjectIntegration, READABLE_LABEL, Reason};
+use integration_operator::flow::api_key::TOKEN_TYPE;
 use kube::ResourceExt as _;
 
 use super::{condition, is_true};
@@ -20,6 +21,9 @@ pub(crate) fn advice(integration: &ProjectIntegration) -> Option<String> {
     };
     let provider = provider(integration);
     let advice = match reason(&ready.reason)? {
+        Reason::Rejected if uses_key(integration) => {
+            format!("{}; to look again at once: {}", give_key(integration), plugin("check"))
+        }
         Reason::AuthorizationRequired
         | Reason::AuthorizationDenied
         | Reason::ReauthorizationRequired
@@ -36,9 +40,13 @@ pub(crate) fn advice(integration: &ProjectIntegration) -> Option<String> {
         Reason::ForeignGrant => {
             "it was restored or created anew beside an old grant; whoever runs the operator can adopt it".to_owned()
         }
-        Reason::ApiKeyMissing => {
-            "put the key into the Secret that spec.apiKey names, labelled integrations.tms.dev/readable=true".to_owned()
-        }
+        Reason::ApiKeyMissing => give_key(integration),
+        Reason::ChoiceRequired => choose(integration).unwrap_or_else(|| {
+            format!(
+                "make one at the app, or give the account access to one, and have it asked again: {}",
+                plugin("check")
+            )
+        }),
         Reason::Suspended => format!(
             "take it up again: kubectl patch pint {name} -n {namespace} --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}'"
         ),
@@ -58,7 +66,7 @@ pub(crate) fn advice(integration: &ProjectIntegration) -> Option<String> {
         Reason::RefreshFailing | Reason::RefreshAmbiguous | Reason::Expired => {
             format!("the operator tries again by itself; to try now: {}", plugin("refresh"))
         }
-        Reason::ProviderUnavailable | Reason::RateLimited => {
+        Reason::ProviderUnavailable | Reason::RateLimited | Reason::AccountUnknown => {
             format!("wait; to look again now: {}", plugin("check"))
         }
         Reason::StorageFailed => "see the operator's log, and whether the API server answers".to_owned(),
@@ -75,6 +83,49 @@ pub(crate) fn advice(integration: &ProjectIntegration) -> Option<String> {
         | Reason::RevocationSkippedShared => return None,
     };
     Some(advice)
+}
+
+/// How one of several sites or accounts is chosen, the first as an example; `None` where there is none.
+fn choose(integration: &ProjectIntegration) -> Option<String> {
+    let (name, namespace) = (integration.name_any(), integration.namespace().unwrap_or_default());
+    let choice = integration.status.as_ref()?.choices.first()?;
+    let (parameter, value) = (&choice.parameter, &choice.options.first()?.value);
+    Some(format!(
+        "choose one, such as: kubectl patch pint {name} -n {namespace} --type=merge -p \
+         '{{\"spec\":{{\"parameters\":{{\"{parameter}\":\"{value}\"}}}}}}'"
+    ))
+}
+
+/// Whether it is connected by an API key, or is to be.
+fn uses_key(integration: &ProjectIntegration) -> bool {
+    integration.spec.api_key.is_some() || holds_key(integration)
+}
+
+/// Whether an API key is held for it.
+pub(crate) fn holds_key(integration: &ProjectIntegration) -> bool {
+    let token = integration.status.as_ref().and_then(|status| status.token.as_ref());
+    token.is_some_and(|token| token.type_.as_deref() == Some(TOKEN_TYPE))
+}
+
+/// How an API key is given: by the Secret that the spec names, or in two ways where it names none.
+pub(crate) fn give_key(integration: &ProjectIntegration) -> String {
+    let (name, namespace) = (integration.name_any(), integration.namespace().unwrap_or_default());
+    let spec = &integration.spec;
+    match &spec.api_key {
+        Some(named) => {
+            let (secret, key) = (&named.secret_ref.name, &named.secret_ref.key);
+            format!("put the key into Secret {secret} under {key}, labelled {READABLE_LABEL}=true")
+        }
+        None => format!(
+            "give it an API key, by a Secret labelled {READABLE_LABEL}=true:\n  \
+             kubectl patch pint {name} -n {namespace} --type=merge \
+             -p '{{\"spec\":{{\"apiKey\":{{\"secretRef\":{{\"name\":\"<secret>\",\"key\":\"<key>\"}}}}}}}}'\n\
+             or over HTTP, with {{\"api_key\": \"…\"}} in key.json:\n  \
+             curl -X PUT -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d @key.json \
+             <operator>/v1/tenants/{}/projects/{}/integrations/{}/credentials",
+            spec.tenant_id, spec.project_id, spec.type_
+        ),
+    }
 }
 
 /// The provider, as kubectl is asked for it.
@@ -98,10 +149,25 @@ pub(crate) fn reason(name: &str) -> Option<Reason> {
 mod tests {
     use super::*;
     use crate::status::sample;
+    use integration_operator::api::project_integration::{ApiKey, SecretKeyRef};
 
     #[test]
     fn what_is_well_needs_no_advice() {
         assert_eq!(advice(&sample::connected()), None);
+    }
+
+    #[test]
+    fn a_key_is_given_and_not_consented_to() {
+        let said = advice(&sample::keyless()).unwrap();
+        for part in ["kubectl patch pint web.mail -n acme", "secretRef", "/projects/web/integrations/mail/credentials"]
+        {
+            assert!(said.contains(part), "{said}");
+        }
+        let mut named = sample::keyless();
+        let reference = SecretKeyRef { name: "mail-key".to_owned(), key: "api-key".to_owned() };
+        named.spec.api_key = Some(ApiKey { secret_ref: reference });
+        let expected = "put the key into Secret mail-key under api-key, labelled integrations.tms.dev/readable=true";
+        assert_eq!(advice(&named).as_deref(), Some(expected));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
-use super::advice::advice;
+use super::advice::{advice, holds_key};
 use super::{condition, is_true};
 use crate::paint::Paint;
 use crate::words::{self, moment, sentence};
@@ -31,8 +31,8 @@ pub(crate) fn block(integration: &ProjectIntegration, now: Timestamp, paint: Pai
     if let Some(message) = condition(integration, ConditionType::Ready).and_then(message) {
         text.line("", &message);
     }
-    if let Some(advice) = advice(integration) {
-        text.line("To do", &advice);
+    for (index, line) in advice(integration).unwrap_or_default().lines().enumerate() {
+        text.line(if index == 0 { "To do" } else { "" }, line);
     }
     if let Some(authorization) = &status.authorization {
         let expiry = moment(&authorization.expires_at, now);
@@ -43,12 +43,16 @@ pub(crate) fn block(integration: &ProjectIntegration, now: Timestamp, paint: Pai
             text.line(kind.as_str(), &detail(condition, now, paint));
         }
     }
+    match status.token.as_ref().filter(|_| holds_key(integration)) {
+        Some(key) => text.line("API key", &format!("given {}", moment(&key.last_refreshed_at, now))),
+        None => token(&mut text, status, now),
+    }
     held(&mut text, status, now);
     text.text
 }
 
-/// What is held: only where there is something.
-fn held(text: &mut Text, status: &ProjectIntegrationStatus, now: Timestamp) {
+/// The access token, where one is held.
+fn token(text: &mut Text, status: &ProjectIntegrationStatus, now: Timestamp) {
     if let Some(token) = &status.token {
         let expiry = token.expires_at.as_deref().map_or_else(
             || "does not expire".to_owned(),
@@ -68,6 +72,12 @@ fn held(text: &mut Text, status: &ProjectIntegrationStatus, now: Timestamp) {
             }
         });
         text.line("Token", &format!("{expiry}; last refreshed {}{next}", moment(&token.last_refreshed_at, now)));
+    }
+}
+
+/// What is held beside it: only where there is something.
+fn held(text: &mut Text, status: &ProjectIntegrationStatus, now: Timestamp) {
+    if let Some(token) = &status.token {
         match &token.secret_name {
             Some(secret) => text.line("Secret", &format!("mount {secret}, key access_token")),
             None => text.line("Secret", "none is published"),
@@ -197,6 +207,13 @@ web.slack in namespace acme
         let mut changed = sample::connected();
         changed.metadata.generation = Some(2);
         assert!(plain_block(&changed).contains("ready; the last change of the spec is not taken up yet"));
+    }
+
+    #[test]
+    fn a_key_is_not_refreshed() {
+        let text = plain_block(&sample::keyed());
+        assert!(text.contains("  API key     given 18m ago\n  Secret      mount web.slack"), "{text}");
+        assert!(!text.contains("refresh"), "{text}");
     }
 
     #[test]

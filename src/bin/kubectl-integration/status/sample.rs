@@ -83,6 +83,37 @@ pub(crate) fn unauthorized() -> ProjectIntegration {
     }))
 }
 
+/// Nobody has given a key yet.
+pub(crate) fn keyless() -> ProjectIntegration {
+    let message = "Mail is connected by an API key and none was given";
+    let mut keyless = integration(&json!({
+        "observedGeneration": 1,
+        "conditions": [
+            condition("Ready", "False", "ApiKeyMissing", message),
+            condition("Authorized", "False", "ApiKeyMissing", message),
+        ],
+    }));
+    keyless.metadata.name = Some("web.mail".to_owned());
+    keyless.spec.type_ = "mail".to_owned();
+    keyless
+}
+
+/// A key is held.
+pub(crate) fn keyed() -> ProjectIntegration {
+    let mut keyed = held(&json!([
+        condition("Ready", "True", "Connected", "Connected"),
+        condition("Authorized", "True", "Granted", "An API key is held"),
+        condition("TokenFresh", "True", "NeverExpires", "An API key works until the app ends it"),
+        condition("Healthy", "True", "Verified", "Mail accepts the key"),
+    ]));
+    if let Some(token) = keyed.status.as_mut().and_then(|status| status.token.as_mut()) {
+        token.type_ = Some("ApiKey".to_owned());
+        token.expires_at = None;
+        token.next_refresh_at = None;
+    }
+    keyed
+}
+
 /// The operator has not looked at it yet.
 pub(crate) fn fresh() -> ProjectIntegration {
     integration(&json!({ "observedGeneration": -1 }))
