@@ -77,6 +77,7 @@ const fn met_in(reason: Reason) -> &'static str {
         | R::ReauthorizationRequired
         | R::ProviderChanged
         | R::ApiKeyMissing
+        | R::ScopesInsufficient
         | R::ForeignGrant => "`Authorized=False`, `Ready=False`, `Stalled`, Event",
         R::Refreshed | R::NeverExpires => "`TokenFresh=True`",
         R::RefreshFailing | R::RefreshAmbiguous => "`TokenFresh=False`, `Ready=True`, Event",
@@ -88,9 +89,10 @@ const fn met_in(reason: Reason) -> &'static str {
         }
         R::RateLimited => "`Healthy=Unknown`; for a first API key `Authorized=False`, `Ready=False` too",
         R::NotChecked => "`Healthy=Unknown`",
-        R::TenantMismatch | R::SecretConflict | R::ProviderNotFound | R::ProviderNotAllowed => {
+        R::TenantMismatch | R::SecretConflict | R::ProviderNotFound | R::ProviderNotAllowed | R::ChoiceRequired => {
             "`Ready=False`, `Stalled=True`, Event"
         }
+        R::AccountUnknown => "`Ready=False`, Event",
         R::InvalidSpec => "`Ready=False`, `Stalled=True`, Event; `Ready=False` of providers",
         R::ClientCredentialsMissing | R::DiscoveryFailed => {
             "`Ready=False`, `Stalled`, Event; `Ready=False` of providers"
@@ -100,7 +102,7 @@ const fn met_in(reason: Reason) -> &'static str {
             "Event; for a key that `spec.apiKey` still names `Authorized=False`, `Ready=False`, `Stalled=True`"
         }
         R::Deleting | R::StorageFailed => "metrics",
-        R::ProviderNotReady | R::ScopesInsufficient => "reserved: this version does not set it",
+        R::ProviderNotReady => "reserved: this version does not set it",
     }
 }
 
@@ -113,7 +115,10 @@ fn conditions_are_documented() -> Outcome {
             "`True`: nothing gets better by waiting. Only a person, or a change of spec, helps. Tools that know kstatus \
              fail at once instead of waiting.",
         ),
-        (ConditionType::Authorized, "A grant is held, and it belongs to the provider as it is now."),
+        (
+            ConditionType::Authorized,
+            "A grant is held, with the scopes that are wanted, and it belongs to the provider as it is now.",
+        ),
         (ConditionType::TokenFresh, "The access token has not expired and is refreshed in time."),
         (ConditionType::Healthy, "The app accepts the access token. `Unknown` until it was tried."),
     ];

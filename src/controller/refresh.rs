@@ -66,7 +66,8 @@ pub async fn refresh(context: &Arc<Context>, usable: &Usable, job: Job) -> Outco
     let task = tasks.spawn(async move {
         let attempt = uuid::Uuid::new_v4().to_string();
         context.memories.update(&uid, |memory| memory.in_flight = Some(attempt.clone()));
-        let outcome = Run { context: &context, usable: &usable, job: &job, attempt: &attempt }.carry_out().await;
+        let run = Run { context: &context, usable: &usable, job: &job, attempt: &attempt };
+        let outcome = Box::pin(run.carry_out()).await;
         context.memories.update(&uid, |memory| memory.in_flight = None);
         match &outcome {
             Ok(Outcome::Renewed(held)) => context.wrote(&uid, &held.view),

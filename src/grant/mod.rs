@@ -125,6 +125,7 @@ impl Grant {
     }
 
     /// The grant without what is merely convenient to have, where it would be too large with that.
+    #[must_use]
     pub fn within(mut self, bytes: usize) -> Self {
         if serde_json::to_vec(&self).is_ok_and(|data| data.len() > bytes) {
             self.account.forget_answers();

@@ -116,17 +116,13 @@ impl ChooseRules {
             None if known.len() == 1 => Some(0),
             None => None,
         };
-        Ok(match found {
-            Some(position) => {
-                let (value, element) = known.swap_remove(position);
-                Chosen::One { value, element }
-            }
-            None => {
-                let option = |(value, element): (String, Value)| ChoiceOption { title: self.title_of(&element), value };
-                let options = known.into_iter().take(MOST_OPTIONS).map(option).collect();
-                Chosen::Open(Choice { parameter: self.parameter.clone(), options })
-            }
-        })
+        if let Some(position) = found {
+            let (value, element) = known.swap_remove(position);
+            return Ok(Chosen::One { value, element });
+        }
+        let option = |(value, element): (String, Value)| ChoiceOption { title: self.title_of(&element), value };
+        let options = known.into_iter().take(MOST_OPTIONS).map(option).collect();
+        Ok(Chosen::Open(Choice { parameter: self.parameter.clone(), options }))
     }
 
     /// The value of an element: a text, or a whole number, that fits into a form.
@@ -153,6 +149,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "bodies are written where they are used")]
     fn choose(from: Option<&str>, body: Value, wanted: Option<&str>) -> Result<Chosen, ChooseError> {
         let rules = ChooseRules {
             from: from.map(|source| Arc::new(Expression::compile(source).unwrap())),

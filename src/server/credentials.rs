@@ -76,7 +76,7 @@ pub(super) async fn put(
         agent_id,
         identity,
     };
-    keep_given(flow, &proved).await?;
+    Box::pin(keep_given(flow, &proved)).await?;
     tracing::info!(namespace, name = integration.name_any(), "an API key was given");
     Ok(Json(View::of(&state.integration(&namespace, &target).await?)))
 }

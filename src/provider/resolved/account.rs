@@ -264,3 +264,119 @@ fn template(
     }
     Ok(url)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::ProviderKind;
+    use crate::grant::binding::ProviderRef;
+    use crate::provider::resolved::{Provider, Surroundings};
+
+    fn resolve(change: &Value) -> Result<Provider, String> {
+        let mut spec = json!({
+            "oauth2": { "authorizationURL": "https://app.example.com/a", "tokenURL": "https://app.example.com/t" },
+            "parameters": { "site": { "optional": true }, "region": {} },
+        });
+        for (field, value) in change.as_object().unwrap() {
+            match (spec[field].as_object_mut(), value) {
+                (Some(section), Value::Object(more)) => section.extend(more.clone()),
+                _ => spec[field] = value.clone(),
+            }
+        }
+        let spec: ProviderSpec = serde_json::from_value(spec).unwrap();
+        let reference = ProviderRef {
+            kind: ProviderKind::ClusterIntegrationProvider,
+            namespace: None,
+            name: "app".into(),
+            uid: "1".into(),
+        };
+        let public_url = "https://operator.example.com".parse().unwrap();
+        let around = Surroundings { reference, discovered: None, public_url: &public_url, tenant: None };
+        Provider::resolve(&spec, &around).map_err(|error| error.to_string())
+    }
+
+    fn choose(name: &str, parameter: &str) -> Value {
+        let choose = json!({ "value": "id", "parameter": parameter });
+        json!({ "name": name, "url": "https://api.example.com/sites", "choose": choose })
+    }
+
+    #[test]
+    fn what_was_chosen_has_a_place_in_later_addresses() {
+        let about = json!({ "name": "about", "url": "https://api.example.com/{site}" });
+        let base = json!({ "baseURL": "https://api.example.com/ex/{site}" });
+        let good = json!({ "lookups": [choose("site", "site"), about], "api": base });
+        assert_eq!(resolve(&good).unwrap().lookups.len(), 2);
+        let early = json!({ "lookups": [about, choose("site", "site")] });
+        assert!(resolve(&early).unwrap_err().starts_with("lookups.about.url uses {site} in its host or path"));
+        let unknown = json!({ "lookups": [{ "name": "a", "url": "https://api.example.com/{nothing}" }] });
+        assert!(resolve(&unknown).unwrap_err().starts_with("lookups.a.url uses {nothing}"));
+        assert!(resolve(&json!({ "api": base })).unwrap_err().starts_with("api.baseURL uses {site}"));
+    }
+
+    #[test]
+    fn mistakes_name_their_field() {
+        for (change, said) in [
+            (json!({ "lookups": [choose("site", "region")] }), "lookups.site.choose.parameter: parameters.region"),
+            (json!({ "lookups": [choose("site", "none")] }), "lookups.site.choose.parameter: parameters.none"),
+            (json!({ "lookups": [choose("region", "site")] }), "lookups.region: parameters.region is another"),
+            (json!({ "lookups": [choose("a", "site"), choose("a", "site")] }), "lookups: \"a\" must be"),
+            (json!({ "lookups": [{ "name": "A-b", "url": "https://a.example.com" }] }), "lookups: \"A-b\" must be"),
+            (json!({ "lookups": [{ "name": "a" }] }), "lookups.a.url is missing"),
+            (
+                json!({ "lookups": [{ "name": "a", "url": "https://a.example.com", "headers": { "Host": "x" } }] }),
+                "lookups.a.headers must not set Host",
+            ),
+            (json!({ "api": { "baseURLFrom": "response.url" } }), "api.hosts is missing"),
+            (json!({ "api": { "hosts": ["*.com"] } }), "api.hosts: \"*.com\""),
+            (
+                json!({ "api": { "headers": { "authorization": "x" } }, "identity": { "url": "https://a.example.com" } }),
+                "api.headers must not set authorization",
+            ),
+            (
+                json!({ "api": { "authorization": { "basic": { "username": "{site}" } } } }),
+                "api.authorization.basic.username",
+            ),
+            (json!({ "oauth2": { "callbackParams": ["state"] } }), "oauth2.callbackParams: \"state\""),
+            (
+                json!({ "oauth2": { "grantIdentity": "request.query.shop" } }),
+                "oauth2.grantIdentity must not speak of request",
+            ),
+        ] {
+            let error = resolve(&change).unwrap_err();
+            assert!(error.starts_with(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_digest_tells_what_is_said_of_the_account() {
+        let digest = |change: Value| resolve(&change).unwrap().account;
+        let plain = digest(json!({}));
+        assert_eq!(plain, digest(json!({ "displayName": "App", "oauth2": { "scopes": ["a"] } })));
+        for change in [
+            json!({ "metadata": { "a": "response.a" } }),
+            json!({ "secretMetadata": { "a": "response.a" } }),
+            json!({ "api": { "baseURL": "https://api.example.com" } }),
+            json!({ "lookups": [choose("site", "site")] }),
+            json!({ "oauth2": { "grantIdentity": "response.a" } }),
+            json!({ "oauth2": { "unreportedScopes": ["a"] } }),
+        ] {
+            assert_ne!(plain, digest(change.clone()), "{change}");
+        }
+    }
+
+    #[test]
+    fn scopes_that_were_not_granted() {
+        let missing = |oauth: Value, granted: &[&str]| {
+            let client = resolve(&json!({ "oauth2": oauth })).unwrap().oauth.unwrap();
+            let owned = |scopes: &[&str]| scopes.iter().map(ToString::to_string).collect::<Vec<_>>();
+            client.missing_scopes(&owned(&["read", "write", "offline_access"]), &owned(granted))
+        };
+        assert_eq!(missing(json!({}), &["read"]), ["write", "offline_access"]);
+        assert_eq!(missing(json!({ "unreportedScopes": ["offline_access"] }), &["read"]), ["write"]);
+        assert_eq!(missing(json!({ "scopeAliases": { "write": "w" } }), &["read", "w"]), ["offline_access"]);
+        assert_eq!(missing(json!({ "grantedScopes": "Unreliable" }), &[]), [""; 0]);
+        assert_eq!(missing(json!({}), &["read", "write", "offline_access", "more"]), [""; 0]);
+    }
+}
