@@ -9,6 +9,9 @@
 //! description into something usable and is the only way out to an app, [`oauth`] is the protocol between the two.
 //! [`flow`] and [`controller`] drive them; [`server`] is thin over [`flow`]. Controller and server never import each
 //! other: they meet in the API server. [`app`] puts it all together.
+//!
+//! Beside the operator: [`command`] answers at a terminal about the catalogue and descriptions of one's own, and
+//! [`recording`] plays to a description what its vendor documents, through the same functions.
 
 #![forbid(unsafe_code)]
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::Flow;
 use crate::grant::{Grant, Told};
 use crate::oauth::account::{Answers, Subject, told};
 use crate::oauth::call::{Answer, send};
@@ -97,24 +98,32 @@ impl AskError {
     }
 }
 
+/// How the provider is reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Ways<'a> {
+    /// Requests.
+    pub outbound: &'a Outbound,
+    /// Whether they may be sent.
+    pub gates: &'a Gates,
+}
+
+impl<'a> From<&'a Flow> for Ways<'a> {
+    fn from(flow: &'a Flow) -> Self {
+        Self { outbound: &flow.outbound, gates: &flow.gates }
+    }
+}
+
 /// What one connection asks with.
 struct Asker<'a> {
-    outbound: &'a Outbound,
-    gates: &'a Gates,
+    ways: Ways<'a>,
     subject: &'a Subject<'a>,
     grant: &'a Grant,
     haste: Haste,
 }
 
 /// Asks all that the description wants to know of the account that `grant` is of.
-pub async fn ask(
-    outbound: &Outbound,
-    gates: &Gates,
-    subject: &Subject<'_>,
-    grant: &Grant,
-    haste: Haste,
-) -> Result<Answers, AskError> {
-    let asker = Asker { outbound, gates, subject, grant, haste };
+pub async fn ask(ways: Ways<'_>, subject: &Subject<'_>, grant: &Grant, haste: Haste) -> Result<Answers, AskError> {
+    let asker = Asker { ways, subject, grant, haste };
     let mut answers = Answers { identity: asker.identity().await?, ..Answers::default() };
     for lookup in &subject.provider.lookups {
         let known = grant.account.lookups.get(&lookup.name);
@@ -146,7 +155,7 @@ impl Asker<'_> {
         }
         let name = || "the identity call".to_owned();
         let admission = self.admit(&endpoint.call)?;
-        let verdict = verify(self.outbound, endpoint, &self.grant.tokens.access_token).await;
+        let verdict = verify(self.ways.outbound, endpoint, &self.grant.tokens.access_token).await;
         if let Some(admission) = admission {
             verdict.tell(admission);
         }
@@ -190,7 +199,7 @@ impl Asker<'_> {
             return Ok(known.clone());
         }
         let admission = self.admit(&prepared)?;
-        let answer = send(self.outbound, &prepared, &self.grant.tokens.access_token).await;
+        let answer = send(self.ways.outbound, &prepared, &self.grant.tokens.access_token).await;
         if let Some(admission) = admission {
             answer.tell(admission);
         }
@@ -220,7 +229,7 @@ impl Asker<'_> {
     }
 
     fn admit(&self, call: &PreparedCall) -> Result<Option<Admission>, AskError> {
-        match self.gates.admit(&self.subject.provider.reference.uid, call.url.host_str().unwrap_or_default()) {
+        match self.ways.gates.admit(&self.subject.provider.reference.uid, call.url.host_str().unwrap_or_default()) {
             Ok(admission) => Ok(Some(admission)),
             Err(_) if self.haste == Haste::Now => Ok(None),
             Err(busy) => Err(AskError::Limited { retry_after: Some(busy.retry_in) }),

@@ -215,7 +215,7 @@ async fn complete(flow: &Flow, subject: &Subject<'_>, grant: Grant) -> Grant {
 }
 
 async fn ask_now(flow: &Flow, subject: &Subject<'_>, grant: &Grant) -> Option<Answers> {
-    match ask(&flow.outbound, &flow.gates, subject, grant, Haste::Now).await {
+    match ask(flow.into(), subject, grant, Haste::Now).await {
         Ok(answers) => Some(answers),
         Err(error) => {
             let owner = &grant.integration;

@@ -1,7 +1,7 @@
 //! Recordings: what a vendor documents, played to a description through the operator's own code.
 //!
-//! Takes a description and a recording as text, gives a [`Report`]. Requests are built and answers read by the functions
-//! that the running operator uses ([`operate`]); only the network is not there ([`player`]). No I/O.
+//! Takes a description and a recording as text, gives a [`Report`]. Requests are built and answers read by the
+//! functions that the running operator uses (`operate`); only the network is not there (`player`). No I/O.
 
 pub mod format;
 mod operate;

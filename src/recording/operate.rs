@@ -11,12 +11,12 @@ use super::format::Recording;
 use crate::api::provider::{Pkce, ProviderSpec};
 use crate::api::{ProjectIntegration, ProjectIntegrationSpec, ProviderKind};
 use crate::causes::chain;
-use crate::flow::account::{Haste, ask};
+use crate::flow::account::{Haste, Ways, ask};
 use crate::flow::api_key::{Proved, key_grant};
 use crate::grant::binding::ProviderRef;
-use crate::grant::{ClientCredentials, Grant, KeySource, Owner, Tokens};
+use crate::grant::{ClientCredentials, Grant, KeySource, Owner};
 use crate::oauth::account::{Names, Subject};
-use crate::oauth::answer::ErrorClass;
+use crate::oauth::answer::{ErrorClass, TokenAnswer};
 use crate::oauth::attempt::Attempt;
 use crate::oauth::authorize::{authorization_url, first_grant, subject};
 use crate::oauth::identity::{self, verify};
@@ -92,8 +92,8 @@ impl App {
             created_at: now,
             deadline: now,
             parked: None,
+            query: BTreeMap::new(),
             callback_params: vec![],
-            query: recording.connect.callback.clone(),
         };
         let way = if let Some(key) = &recording.api_key {
             let keyed = Keyed::render(Arc::clone(&provider), &recording.parameters).map_err(|error| chain(&error))?;
@@ -104,19 +104,24 @@ impl App {
             if attempt.scopes.is_empty() {
                 attempt.scopes.clone_from(&client.scopes);
             }
-            let credentials = Arc::new(credentials(&recording.client)?);
+            let credentials = credentials(&recording.client)?;
             let endpoints = Endpoints::render(&provider, &client, &credentials.client_id, &recording.parameters)
                 .map_err(|error| chain(&error))?;
-            Way::OAuth(Box::new(Usable { provider: Arc::clone(&provider), client, credentials, endpoints }))
+            let callback = recording.connect.callback.iter();
+            let kept = callback.filter(|(name, _)| client.callback_params.contains(name));
+            attempt.query = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+            attempt.callback_params.clone_from(&client.callback_params);
+            let (provider, credentials) = (Arc::clone(&provider), Arc::new(credentials));
+            Way::OAuth(Box::new(Usable { provider, client, credentials, endpoints }))
         };
         Ok(Self { way, attempt })
     }
 
     /// The authorization URL and the challenge in it; none for an API key.
     pub(super) fn authorization_url(&self) -> Option<(Url, String)> {
-        let Way::OAuth(usable) = &self.way else { return None };
+        let Way::OAuth(oauth) = &self.way else { return None };
         let challenge = crate::digest::sha256_base64url(VERIFIER);
-        let url = authorization_url(&usable.endpoints, &usable.client, &usable.credentials, &self.attempt, STATE);
+        let url = authorization_url(&oauth.endpoints, &oauth.client, &oauth.credentials, &self.attempt, STATE);
         Some((url, challenge))
     }
 
@@ -139,9 +144,15 @@ impl App {
                     identity,
                 };
                 let grant = key_grant(&proved, self.attempt.integration.clone(), 1);
-                let names = names(&self.attempt);
+                let names = Names {
+                    namespace: &self.attempt.integration.namespace,
+                    name: &self.attempt.integration.name,
+                    tenant: &self.attempt.tenant,
+                    project: &self.attempt.project,
+                    type_: &self.attempt.type_,
+                };
                 let subject = Subject::of_key(keyed, names, &[&self.attempt.parameters]);
-                described(outbound, &subject, grant).await
+                self.complete(outbound, &subject, grant).await
             }
             Way::OAuth(usable) => {
                 let answer = match self.ask(outbound, &self.code()).await {
@@ -149,63 +160,72 @@ impl App {
                     other => return Err(format!("the code gave no tokens: {}", told(other.as_ref()))),
                 };
                 let grant = first_grant(&self.attempt, usable, &answer, 1, Timestamp::now());
-                let subject = subject(&self.attempt, usable);
-                let grant = described(outbound, &subject, grant).await?;
-                // Where nothing that is told depends on it, the first health check makes the call.
-                if let Some(endpoint) = subject.identity
-                    && more()
-                {
-                    accepted(outbound, endpoint, &answer.access_token).await?;
+                let grant = self.complete(outbound, &subject(&self.attempt, usable), grant).await?;
+                // The controller proves what is new, where nothing else has.
+                if let Some(endpoint) = usable.endpoints.identity.as_ref().filter(|_| more()) {
+                    accepted(outbound, endpoint, &grant.tokens.access_token).await?;
                 }
                 Ok(grant)
             }
         }
     }
 
-    /// What is held after a refresh: of the main tokens, then of further sets as far as `more` is recorded.
+    /// Asks whose the connection is.
+    async fn complete(&self, outbound: &Outbound, subject: &Subject<'_>, grant: Grant) -> Result<Grant, String> {
+        let gates = Gates::new(GateOptions::default());
+        let answers = ask(Ways { outbound, gates: &gates }, subject, &grant, Haste::Now).await;
+        let answers = answers.map_err(|error| chain(&error))?;
+        Ok(subject.conclude(&grant, Some(&answers), Timestamp::now()))
+    }
+
+    /// Refreshes what is held: the main chain, and then the further sets as long as `more` is recorded. Asks again while
+    /// an outcome is not known and more is recorded.
     pub(super) async fn refresh(
         &self,
         outbound: &Outbound,
         grant: &Grant,
         more: impl Fn() -> bool,
     ) -> Result<Grant, String> {
-        let mut renewed = self.renew(outbound, grant, None, &more).await?;
-        let sets = grant.sets.iter().filter(|(_, set)| set.tokens.refresh_token.is_some());
-        for (name, _) in sets {
-            if more() {
-                renewed = self.renew(outbound, &renewed, Some(name), &more).await?;
+        let mut held = grant.clone();
+        let sets = grant.sets.keys().map(|name| Some(name.as_str()));
+        for set in [None].into_iter().chain(sets) {
+            let Some(request) = refresh(&held, set) else {
+                match set {
+                    None => return Err("there is no refresh token".to_owned()),
+                    Some(_) => continue,
+                }
+            };
+            if set.is_some() && !more() {
+                break;
             }
+            let answer = loop {
+                match self.ask(outbound, &request).await {
+                    Some(TokenOutcome::Tokens(answer)) => break answer,
+                    Some(TokenOutcome::Ambiguous(_)) if more() => {}
+                    other => return Err(format!("the refresh gave no tokens: {}", told(other.as_ref()))),
+                }
+            };
+            held = self.renewed(&held, set, &answer);
         }
-        Ok(renewed)
+        Ok(held)
     }
 
-    /// Refreshes one chain; asks again while the outcome is not known and `more` is recorded.
-    async fn renew(
-        &self,
-        outbound: &Outbound,
-        grant: &Grant,
-        set: Option<&str>,
-        more: &impl Fn() -> bool,
-    ) -> Result<Grant, String> {
-        let tokens = set.map_or(Some(&grant.tokens), |name| grant.sets.get(name).map(|set| &set.tokens));
-        let request = tokens.and_then(refresh).ok_or("there is no refresh token")?;
-        let Way::OAuth(usable) = &self.way else { return Ok(grant.clone()) };
-        loop {
-            match self.ask(outbound, &request).await {
-                Some(TokenOutcome::Tokens(answer)) => {
-                    let tokens = received::tokens(&answer, &usable.client, Timestamp::now());
-                    return Ok(grant.renewed(set, "recorded", tokens, answer.scopes));
-                }
-                Some(TokenOutcome::Ambiguous(_)) if more() => {}
-                other => return Err(format!("the refresh gave no tokens: {}", told(other.as_ref()))),
-            }
+    /// What is held after the refresh of a chain.
+    fn renewed(&self, before: &Grant, set: Option<&str>, answer: &TokenAnswer) -> Grant {
+        let Way::OAuth(oauth) = &self.way else { return before.clone() };
+        let now = Timestamp::now();
+        let tokens = received::tokens(answer, &oauth.client, now);
+        let mut grant = before.renewed(set, "recorded", tokens, answer.scopes.clone());
+        if set.is_none() {
+            grant.take_along(received::sets(answer, &oauth.client, now));
         }
+        grant
     }
 
     /// What the operator makes of an answer to a code, or to a refresh where something is held.
     pub(super) async fn refused(&self, outbound: &Outbound, held: Option<&Grant>) -> Option<Said> {
         let request = match held {
-            Some(grant) => refresh(&grant.tokens)?,
+            Some(grant) => refresh(grant, None)?,
             None => self.code(),
         };
         self.ask(outbound, &request).await.as_ref().map(said)
@@ -214,7 +234,7 @@ impl App {
     /// What the operator makes of an answer to the identity call: a reason of `Healthy`.
     pub(super) async fn verdict(&self, outbound: &Outbound, credential: &Sensitive) -> Option<&'static str> {
         let endpoint = match &self.way {
-            Way::OAuth(usable) => usable.endpoints.identity.as_ref()?,
+            Way::OAuth(oauth) => oauth.endpoints.identity.as_ref()?,
             Way::Key(keyed, _) => keyed.identity.as_ref()?,
         };
         Some(reason(&verify(outbound, endpoint, credential).await))
@@ -223,20 +243,20 @@ impl App {
     /// Revokes what is held.
     pub(super) async fn revoke(&self, outbound: &Outbound, grant: &Grant) -> Result<(), String> {
         let client = match &self.way {
-            Way::OAuth(usable) => Some(&*usable.credentials),
+            Way::OAuth(oauth) => Some(&*oauth.credentials),
             Way::Key(..) => None,
         };
         revoke(outbound, grant, client).await.map_err(|error| chain(&error))
     }
 
     async fn ask(&self, outbound: &Outbound, request: &TokenRequest) -> Option<TokenOutcome> {
-        let Way::OAuth(usable) = &self.way else { return None };
-        Some(send(outbound, &usable.endpoints.token, &usable.credentials, request).await)
+        let Way::OAuth(oauth) = &self.way else { return None };
+        Some(send(outbound, &oauth.endpoints.token, &oauth.credentials, request).await)
     }
 
     fn code(&self) -> TokenRequest {
         let pkce = match &self.way {
-            Way::OAuth(usable) => usable.client.pkce == Pkce::S256,
+            Way::OAuth(oauth) => oauth.client.pkce == Pkce::S256,
             Way::Key(..) => false,
         };
         TokenRequest::Code {
@@ -260,23 +280,6 @@ impl App {
     }
 }
 
-/// The grant with all that the app says of the account.
-async fn described(outbound: &Outbound, subject: &Subject<'_>, grant: Grant) -> Result<Grant, String> {
-    let gates = Gates::new(GateOptions::default());
-    let answers = ask(outbound, &gates, subject, &grant, Haste::Now).await.map_err(|error| chain(&error))?;
-    Ok(subject.conclude(&grant, Some(&answers), Timestamp::now()))
-}
-
-fn names(attempt: &Attempt) -> Names<'_> {
-    Names {
-        namespace: &attempt.integration.namespace,
-        name: &attempt.integration.name,
-        tenant: &attempt.tenant,
-        project: &attempt.project,
-        type_: &attempt.type_,
-    }
-}
-
 async fn accepted(outbound: &Outbound, endpoint: &IdentityEndpoint, credential: &Sensitive) -> Result<Value, String> {
     match verify(outbound, endpoint, credential).await {
         identity::Verdict::Accepted(identity) => Ok(identity),
@@ -284,7 +287,8 @@ async fn accepted(outbound: &Outbound, endpoint: &IdentityEndpoint, credential: 
     }
 }
 
-fn refresh(tokens: &Tokens) -> Option<TokenRequest> {
+fn refresh(grant: &Grant, set: Option<&str>) -> Option<TokenRequest> {
+    let tokens = grant.tokens_of(set)?;
     Some(TokenRequest::Refresh {
         refresh_token: tokens.refresh_token.clone()?,
         access_token: tokens.access_token.clone(),

@@ -56,7 +56,7 @@ impl Run<'_> {
         }
         let said = {
             let _pass = self.context.lanes.enter(Lane::Health, view.summary.expires_at).await;
-            ask(&self.context.outbound, &self.context.gates, &subject, &held.grant, Haste::Later).await
+            ask((&self.context.flow).into(), &subject, &held.grant, Haste::Later).await
         };
         let answers = match said {
             Ok(answers) => answers,

@@ -35,7 +35,8 @@ pub(super) struct Chain {
     pub(super) position: usize,
 }
 
-/// Everything in a description that is hardly meant so. `document` is what was written, `spec` has its preset underneath.
+/// Everything in a description that is hardly meant so. `document` is what was written, `spec` has its preset
+/// underneath.
 pub(super) fn check(kind: ProviderKind, document: &Value, spec: &Value) -> Vec<Note> {
     let at = Path::spec();
     let texts = texts(spec);

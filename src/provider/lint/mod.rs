@@ -1,9 +1,9 @@
 //! Every mistake of a description, with its place in the file.
 //!
-//! Takes the text of a file, gives [`Finding`]s. A document is looked at four times: as YAML ([`places`]), by the schema
-//! that the API server would hold it to ([`schema`]), by what the operator itself would make of it ([`meaning`]), and
-//! for what is no mistake to the operator and hardly meant so ([`habits`]). What one of them refuses is put aside for
-//! the next, so that one mistake hides no other. No I/O.
+//! Takes the text of a file, gives [`Finding`]s. A document is looked at four times: as YAML (`places`), by the
+//! schema that the API server would hold it to (`schema`), by what the operator itself would make of it (`meaning`),
+//! and for what is no mistake to the operator and hardly meant so (`habits`). What one of them refuses is put aside
+//! for the next, so that one mistake hides no other. No I/O.
 
 mod habits;
 mod meaning;

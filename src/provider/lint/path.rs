@@ -52,7 +52,8 @@ impl Path {
         Self(self.0.split_last().map(|(_, way)| way.to_vec()).unwrap_or_default())
     }
 
-    /// Reads `oauth2.refresh.every` below this way. Keys with dots in them are those that `value`, which stands here, has.
+    /// Reads `oauth2.refresh.every` below this way. Keys with dots in them are those that `value`, which stands here,
+    /// has.
     pub(super) fn read(&self, text: &str, value: &Value) -> Self {
         let mut path = self.clone();
         let (mut rest, mut here) = (text, Some(value));

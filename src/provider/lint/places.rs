@@ -148,7 +148,8 @@ impl Document {
         matches!(self.nearest(path), (_, Node { content: Content::Text { plain: true, .. }, .. }, true))
     }
 
-    /// Where a character of a field's text stands. The start of the text where that cannot be told, as when it is folded.
+    /// Where a character of a field's text stands. The start of the text where that cannot be told, as when it is
+    /// folded.
     pub(super) fn within(&self, path: &Path, (line, column): (usize, usize), source: &str) -> Place {
         let (_, node, true) = self.nearest(path) else { return self.value(path) };
         let Content::Text { text, span, .. } = &node.content else { return node.place };
