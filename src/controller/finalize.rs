@@ -80,7 +80,7 @@ pub async fn forget(context: &Context, integration: &ProjectIntegration) -> Resu
     if let Some(pause) = in_flight(context, &owner, &held) {
         return Ok(Progress::Wait(pause));
     }
-    let held = end(context, integration, held).await?;
+    let held = Box::pin(end(context, integration, held)).await?;
     if let Some(published) = &held.view.published {
         withdraw(&context.client, &namespace, published).await?;
     }

@@ -168,7 +168,7 @@ impl Run<'_> {
         self.context.metrics.token_request(&self.usable.provider.reference.name, started.elapsed());
         outcome.tell(admission);
         match outcome {
-            TokenOutcome::Tokens(answer) => self.persist(held, &answer).await,
+            TokenOutcome::Tokens(answer) => Box::pin(self.persist(held, &answer)).await,
             TokenOutcome::Refused { refusal, retry_after } => self.refused(&held, &refusal, retry_after).await,
             TokenOutcome::NotSent(error) => {
                 self.drop_intent(&held.view).await;

@@ -67,11 +67,11 @@ impl Run<'_> {
                     (set, outcome)
                 }
                 Step::Introspect(intent) => {
-                    let outcome = self.introspect(situation, &usable, &intent).await?;
+                    let outcome = Box::pin(self.introspect(situation, &usable, &intent)).await?;
                     (intent.set, outcome)
                 }
                 Step::Probe(intent) => {
-                    let outcome = self.probe(situation, &usable, &intent).await?;
+                    let outcome = Box::pin(self.probe(situation, &usable, &intent)).await?;
                     (intent.set, outcome)
                 }
             };

@@ -135,7 +135,7 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
         run.know_account(&mut situation, &asked).await?;
         run.publish(&mut situation, &asked).await?;
         run.prove(&situation, &asked).await;
-        run.face_replacement(&mut situation, &asked).await?;
+        Box::pin(run.face_replacement(&mut situation, &asked)).await?;
     }
     Box::pin(run.finish(situation, connecting, &mirrored)).await
 }

@@ -62,9 +62,11 @@ pub struct Expect {
     pub scopes: Option<Vec<String>>,
     /// Seconds; `null` for a token that does not expire; not looked at when absent.
     #[serde(default, deserialize_with = "some")]
+    #[expect(clippy::option_option, reason = "absent, null and a number are three things")]
     pub expires_in: Option<Option<i64>>,
 }
 
+#[expect(clippy::option_option, reason = "absent, null and a number are three things")]
 fn some<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<i64>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
