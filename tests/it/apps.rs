@@ -218,11 +218,8 @@ impl App<'_> {
             let path = format!("/v1/tenants/acme/projects/{project}/integrations/{}/credentials", self.name);
             let url = format!("{}{path}", world.public_url);
             let body = json!({ "api_key": key, "parameters": self.recording.parameters });
-            let answer = world.http.put(url).bearer_auth(self.token).json(&body).send().await;
-            let answer = answer.unwrap();
-            let status = answer.status();
-            let text = answer.text().await.unwrap();
-            return if status == 200 { Ok(()) } else { Err(format!("credentials: {status} {text}")) };
+            let put = async || world.http.put(&url).bearer_auth(self.token).json(&body).send().await.unwrap();
+            return self.patiently(put).await.map(drop);
         }
         let path = format!("/v1/tenants/acme/projects/{project}/integrations/{}/install", self.name);
         let answer = self.patiently(|| world.get(self.token, &path)).await?;
