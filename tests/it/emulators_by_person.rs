@@ -34,54 +34,43 @@ struct Call {
     person: &'static str,
 }
 
+/// The preset at the emulator's addresses. The emulator has no `calendarList/primary`; the list says as little.
 fn google(base: &str) -> Value {
     json!({
-        "displayName": "Google Calendar",
+        "preset": "google-calendar",
         "oauth2": {
             "authorizationURL": format!("{base}/o/oauth2/v2/auth"),
             "tokenURL": format!("{base}/oauth2/token"),
-            "userinfoURL": format!("{base}/oauth2/v2/userinfo"),
-            "scopes": ["openid", "email", "https://www.googleapis.com/auth/calendar"],
-            "authorizationParams": { "access_type": "offline", "prompt": "consent" },
-            "refresh": { "rotation": "None" },
-            "grantIdentity": "identity.sub",
-            "revocation": {
-                "url": format!("{base}/oauth2/revoke"), "authentication": "None",
-                "body": { "parameter": "token", "token": "RefreshToken" },
-            },
-            "revocationEffect": "Grant",
+            "revocation": { "url": format!("{base}/oauth2/revoke") },
         },
-        "metadata": { "email": "identity.email", "name": "identity.name" },
+        "identity": { "url": format!("{base}/oauth2/v2/userinfo") },
+        "lookups": [{ "name": "calendar", "url": format!("{base}/calendar/v3/users/me/calendarList") }],
     })
 }
 
+/// The preset at the emulator's addresses. The emulator has no `/organization`.
 fn microsoft(base: &str) -> Value {
     json!({
-        "displayName": "Microsoft Teams",
+        "preset": "teams",
         "oauth2": {
             "authorizationURL": format!("{base}/oauth2/v2.0/authorize"),
             "tokenURL": format!("{base}/oauth2/v2.0/token"),
-            "scopes": ["offline_access", "openid", "User.Read"],
-            "grantedScopes": "Unreliable",
-            "refresh": { "rotation": "Lenient" },
-            "grantIdentity": "identity.id",
         },
         "identity": { "url": format!("{base}/v1.0/me") },
-        "metadata": { "email": "identity.mail", "name": "identity.displayName" },
+        "lookups": [{ "name": "organization", "url": format!("{base}/v1.0/me") }],
     })
 }
 
+/// The preset at the emulator's addresses.
 fn linear(base: &str) -> Value {
     json!({
-        "displayName": "Linear",
+        "preset": "linear",
         "oauth2": {
             "authorizationURL": format!("{base}/oauth/authorize"),
             "tokenURL": format!("{base}/oauth/token"),
-            "revocationURL": format!("{base}/oauth/revoke"),
-            "scopes": ["read", "write"],
-            "scopeSeparator": ",",
-            "refresh": { "rotation": "Strict" },
+            "revocation": { "url": format!("{base}/oauth/revoke") },
         },
+        "identity": { "url": format!("{base}/graphql") },
     })
 }
 
@@ -95,7 +84,7 @@ async fn google_microsoft_and_linear_as_a_person_sees_them() {
         App {
             service: "google",
             description: google,
-            metadata: &[("email", PERSON), ("name", "Dev Eloper")],
+            metadata: &[("email", PERSON)],
             call: |base| Call { url: format!("{base}/oauth2/v2/userinfo"), body: None, person: "/email" },
             rotates: false,
             token_path: "/oauth2/token",
@@ -104,7 +93,7 @@ async fn google_microsoft_and_linear_as_a_person_sees_them() {
         App {
             service: "microsoft",
             description: microsoft,
-            metadata: &[("email", PERSON), ("name", "Dev Eloper")],
+            metadata: &[("email", PERSON), ("displayName", "Dev Eloper")],
             call: |base| Call { url: format!("{base}/v1.0/me"), body: None, person: "/mail" },
             rotates: true,
             token_path: "/oauth2/v2.0/token",
@@ -113,7 +102,7 @@ async fn google_microsoft_and_linear_as_a_person_sees_them() {
         App {
             service: "linear",
             description: linear,
-            metadata: &[],
+            metadata: &[("email", PERSON), ("workspaceName", "Acme")],
             call: |base| Call {
                 url: format!("{base}/graphql"),
                 body: Some(json!({ "query": "{ viewer { email } }" })),
