@@ -230,10 +230,9 @@ async fn stripe_by_a_key() {
     let emulate = Emulate::start(&["stripe"], EmulateOptions::new("")).await;
     let base = emulate.url("stripe");
     let description = json!({
-        "displayName": "Stripe",
-        "apiKey": { "title": "Restricted key", "pattern": "(rk|sk)_[A-Za-z0-9_]+" },
+        "preset": "stripe",
         // The emulator has no account to read.
-        "identity": { "url": format!("{base}/v1/customers?limit=1"), "limited": [403] },
+        "identity": { "url": format!("{base}/v1/customers?limit=1") },
         "metadata": { "customer": "identity.data[0].email" },
     });
     let provider: integration_operator::api::ClusterIntegrationProvider =
