@@ -25,9 +25,9 @@ pub const SOURCE_ANNOTATION: &str = "integrations.tms.dev/source";
 /// How well the facts of an entry are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Grade {
-    /// Answers of the vendor's own documentation were played to it: there is a recording.
+    /// Compared with the vendor's own documentation, which is its source.
     Verified,
-    /// Written after the vendor's documentation.
+    /// Taken from openly licensed collections, and not, or not in every point, compared with the vendor's documentation.
     Community,
 }
 

@@ -1,6 +1,7 @@
 //! The reference of the description language, from the schema of its CRD, and the list of the catalogue.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use integration_operator::api::ClusterIntegrationProvider;
 use integration_operator::provider::catalogue::{Kind, entries};
@@ -127,22 +128,32 @@ fn cell(text: &str) -> String {
 #[test]
 fn the_catalogue_is_documented() -> Outcome {
     let mut rows = String::new();
-    let (mut count, mut keys) = (0, 0);
+    let (mut count, mut keys, mut recordings) = (0, 0, 0);
     for entry in entries() {
         let kind = Kind::of(&entry.spec);
         count += 1;
         keys += usize::from(kind != Kind::OAuth2);
         let name = cell(entry.display_name());
-        writeln!(rows, "| `{}` | {name} | {kind} | {} | [source]({}) |", entry.name, entry.grade, entry.source)?;
+        let recording = format!("src/provider/catalogue/{}.recording.yaml", entry.name);
+        let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join(&recording).exists();
+        recordings += usize::from(recorded);
+        let recording = if recorded { format!("[recording](../../{recording})") } else { String::new() };
+        writeln!(
+            rows,
+            "| `{}` | {name} | {kind} | {} | [source]({}) | {recording} |",
+            entry.name, entry.grade, entry.source
+        )?;
     }
     let text = format!(
         "# Catalogue\n\n\
          <!-- Generated from src/provider/catalogue by `make crds`; edit there. -->\n\n\
-         {count} descriptions are built in, {keys} of them with API keys. `verified`: answers that the vendor's documentation \
-         prints are played to it in the tests. `community`: written after the vendor's documentation. \
+         {count} descriptions are built in, {keys} of them with API keys. `verified`: compared with the vendor's \
+         documentation, which is the source. `community`: taken from openly licensed collections, and not, or \
+         not in every point, compared with the vendor's documentation. {recordings} have a recording: answers of the vendor's documentation \
+         that the tests play to them. \
          `integration-operator providers NAME` tells one in words, and with `-o yaml` prints a manifest that can be \
          applied once it names its `clientCredentialsRef`; `preset: NAME` starts from one.\n\n\
-         | preset | app | connects by | grade | |\n|---|---|---|---|---|\n{rows}"
+         | preset | app | connects by | grade | | |\n|---|---|---|---|---|---|\n{rows}"
     );
     settle(&doc("providers/catalogue.md"), &text)
 }

@@ -69,8 +69,10 @@ fn summary(entries: &[Entry]) -> String {
 fn in_words(entry: &Entry) -> String {
     let mut block = Block::new(&entry.name, 9);
     let grade = match entry.grade {
-        Grade::Verified => "verified: recorded answers of the vendor's documentation are played to it",
-        Grade::Community => "community: written after the vendor's documentation",
+        Grade::Verified => "verified: compared with the vendor's documentation",
+        Grade::Community => {
+            "community: from open collections; not compared in every point with the vendor's documentation"
+        }
     };
     block.lines("Grade", [grade]);
     block.lines("Source", [entry.source.as_str()]);
