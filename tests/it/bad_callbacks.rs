@@ -445,13 +445,17 @@ async fn an_integration_that_changes_mid_flow_gets_nothing() {
             }
         };
         let (answer, ()) = tokio::join!(visiting, changing);
-        assert_eq!(answer, failed("invalid_state"), "{change}");
-        assert!(world.grant("acme", &format!("{project}.app")).await.is_none(), "{change}: nothing is held");
-        eventually("nothing is published", async || world.secret("acme", &format!("{project}.app")).await.is_none())
-            .await;
-        let ledger = app.ledger();
-        assert!(!ledger.grants.is_empty());
-        assert!(ledger.grants.iter().all(|grant| grant.ended.is_some()), "{change}: {:#?}", ledger.grants);
+        // On a busy machine the browser is sent on before all is given back.
+        let pending = ended("app", "pending");
+        assert!(answer == failed("invalid_state") || answer == pending, "{change}: {answer:?}");
+        let name = format!("{project}.app");
+        eventually("nothing is held", async || world.grant("acme", &name).await.is_none()).await;
+        eventually("nothing is published", async || world.secret("acme", &name).await.is_none()).await;
+        eventually("what was given is ended", async || {
+            let ledger = app.ledger();
+            !ledger.grants.is_empty() && ledger.grants.iter().all(|grant| grant.ended.is_some())
+        })
+        .await;
     }
 
     // None of it stands in the way of a new flow.
