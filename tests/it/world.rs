@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use integration_operator::api::{ClusterIntegrationProvider, IntegrationProvider, ProjectIntegration};
@@ -537,7 +538,16 @@ pub fn now() -> String {
     jiff::Timestamp::now().to_string()
 }
 
+/// A port that nobody listens on, and that the system gives to nobody: those from 32768 on are handed out to outgoing
+/// connections and to whoever asks for any, so that one of them may be taken between here and its use.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    listener.local_addr().unwrap().port()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Test processes that run side by side begin at different places.
+        let number = std::process::id().wrapping_mul(97).wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        let port = 20_000 + u16::try_from(number).unwrap();
+        if TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).is_ok() {
+            return port;
+        }
+    }
 }
