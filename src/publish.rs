@@ -123,6 +123,22 @@ pub async fn withdraw(client: &kube::Client, namespace: &str, published: &Publis
     }
 }
 
+/// The Secret `name`, where it was published for this integration.
+pub async fn find_own(
+    client: &kube::Client,
+    integration: &ProjectIntegration,
+    name: &str,
+) -> Result<Option<Published>, PublishError> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &integration.namespace().unwrap_or_default());
+    let found = api
+        .get_metadata_opt(name)
+        .await
+        .map_err(|source| PublishError::Api { name: name.to_owned(), source: Box::new(source) })?;
+    Ok(found
+        .filter(|found| is_owned(&found.metadata, integration))
+        .map(|found| Published { name: name.to_owned(), uid: found.metadata.uid.unwrap_or_default() }))
+}
+
 /// Whether the published Secret is there and holds what it should.
 pub async fn is_intact(
     client: &kube::Client,

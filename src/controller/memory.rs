@@ -35,6 +35,8 @@ pub struct Memory {
     pub key: KeyLook,
     /// When the published Secret was last looked at.
     pub verified_at: Option<Timestamp>,
+    /// Whether it is certain that, without a grant, nothing is published either.
+    pub cleared: bool,
     /// The resourceVersion of the status that we wrote last, and when.
     pub told: Option<(u64, Timestamp)>,
     /// A Secret that is not ours has the name we want.

@@ -230,7 +230,12 @@ async fn a_key_that_the_spec_names() {
     world
         .patch_spec("acme", "web.payments", json!({ "healthCheck": { "interval": "1s", "failureThreshold": 2 } }))
         .await;
-    world.wait("acme", "web.payments", "ready", is_ready).await;
+    // A changed spec is a reason to read the Secret, so that has to be over first.
+    world
+        .wait("acme", "web.payments", "up to date", |found| {
+            found.metadata.generation == found.status.as_ref().and_then(|status| status.observed_generation)
+        })
+        .await;
     vendor.knows("Bearer rk_live_3", 200);
     secret(&world, "stripe", true, json!({ "key": "rk_live_3" })).await;
     tokio::time::sleep(Duration::from_millis(2500)).await;

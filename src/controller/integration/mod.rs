@@ -136,6 +136,8 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
         run.publish(&mut situation, &asked).await?;
         run.prove(&situation, &asked).await;
         Box::pin(run.face_replacement(&mut situation, &asked)).await?;
+    } else if situation.tenancy.is_ok() && situation.grant.is_none() && !situation.foreign {
+        run.clear(&situation).await?;
     }
     Box::pin(run.finish(situation, connecting, &mirrored)).await
 }

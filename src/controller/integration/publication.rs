@@ -9,7 +9,7 @@ use crate::controller::requests::Requests;
 use crate::controller::situation::Situation;
 use crate::controller::status;
 use crate::grant::Grant;
-use crate::grant::store::Marks;
+use crate::grant::store::{Marks, grant_name};
 use crate::publish::{self, PublishError};
 
 /// How often a published Secret is looked at; the actual time varies by a tenth.
@@ -68,6 +68,27 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Without a grant nothing is published. What was written just before the grant was given back, or before a crash, no
+    /// grant knows of: it is looked for once after a start, and whenever something was published since.
+    pub(super) async fn clear(&self, situation: &Situation<'_>) -> Result<(), ReconcileError> {
+        if self.context.memories.get(&situation.uid).cleared {
+            return Ok(());
+        }
+        let Ok(settings) = &situation.settings else { return Ok(()) };
+        let Some(name) = &settings.secret_name else { return Ok(()) };
+        let client = &self.context.client;
+        if let Some(published) = publish::find_own(client, situation.integration, name).await? {
+            // Not the cache: one that lags behind must not take a Secret away from a workload.
+            let grant = grant_name(&situation.namespace, &situation.name);
+            if self.context.grants.get(&grant).await?.is_some() {
+                return Ok(());
+            }
+            publish::withdraw(client, &situation.namespace, &published).await?;
+        }
+        self.context.memories.update(&situation.uid, |memory| memory.cleared = true);
+        Ok(())
+    }
+
     async fn write_secret(
         &self,
         situation: &mut Situation<'_>,
@@ -88,22 +109,15 @@ impl Run<'_> {
         {
             return Ok(());
         }
+        self.context.memories.update(&situation.uid, |memory| memory.cleared = false);
         let published = match wanted {
             Some(name) => Some(publish::publish(client, integration, grant, standing, &name).await?),
             None => None,
         };
         if published.as_ref() != standing {
-            let marks = Marks { published: Some(published.clone()), ..Marks::default() };
-            let held = match self.context.grants.mark(view, &marks).await {
-                // The grant was given back meanwhile, and with it all that knew of this Secret.
-                Err(error) if error.is_missing() => {
-                    if let Some(published) = &published {
-                        publish::withdraw(client, &situation.namespace, published).await?;
-                    }
-                    return Err(error.into());
-                }
-                marked => marked?,
-            };
+            let marks = Marks { published: Some(published), ..Marks::default() };
+            // Where the grant is given back meanwhile, nothing knows of this Secret any more: see `clear`.
+            let held = self.context.grants.mark(view, &marks).await?;
             self.context.wrote(&situation.uid, &held.view);
             situation.grant = Some(held.view);
         }
