@@ -13,6 +13,8 @@
     dead_code
 )]
 
+#[path = "../chromium/mod.rs"]
+mod chromium;
 #[path = "../cluster/mod.rs"]
 mod cluster;
 #[path = "../sandbox/mod.rs"]
@@ -36,6 +38,7 @@ mod initiator;
 mod leaving;
 mod objects;
 mod origins;
+mod pages;
 mod plugin;
 mod process;
 mod refresh;
