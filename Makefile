@@ -12,10 +12,10 @@ ARGS ?=
 FETCH_FLAGS := $(if $(TEST_KUBECONFIG),,$(if $(filter true 1,$(CI)),--build))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds fmt
+.PHONY: help demo test fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds screenshots fmt
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Binaries and example are built together: apart, cargo would build kube twice, with and without
 # the features that only tests use.
@@ -60,3 +60,6 @@ fmt: ## Format the source
 
 crds: ## Write the generated files: crds/ and the reference pages in docs/
 	UPDATE=1 $(CARGO) test --test generated
+
+screenshots: ## Write docs/images/, the pictures of the pages for people; needs Chromium
+	UPDATE_SCREENSHOTS=1 $(CARGO) test --test it pictures_for_the_documentation

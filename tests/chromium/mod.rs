@@ -1,7 +1,7 @@
 //! Chromium, driven through pages by keyboard: what it saw on each, and what axe found there.
 //!
 //! Needs Node, and Debian's `chromium`, or another that `CHROMIUM` names. Its packages are those of the lock file; none of
-//! them downloads a browser. Begin a test with `if !chromium::available("its name") { return; }`.
+//! them downloads a browser. `TEST_PICTURES=/some/folder` keeps a picture of each page that is looked at. Begin a test with `if !chromium::available("its name") { return; }`.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -278,20 +278,20 @@ async fn pictures_for_the_documentation() {
     let Some(mut stage) = Stage::start("pictures_for_the_documentation").await else { return };
     let _app = stage.app("app", SandboxOptions::default()).await;
     let denying = SandboxOptions { consent: Consent::Deny, ..SandboxOptions::default() };
-    let _denying = stage.app("denying", denying).await;
+    let _denying = stage.app("slack", denying).await;
     // Never visited; the page says where it is.
-    stage.provider("slack", description("https://slack.com/oauth/v2")).await;
+    stage.provider("chat", description("https://slack.com/oauth/v2")).await;
     let _operator = stage.world.operator_with(Flags { own_pages: true, ..Flags::default() }).await;
     let mut tours = Vec::new();
     for view in PICTURES {
         let picture = |name: &str| Some(images().join(format!("{name}-{}.png", view.name)));
-        let asked = [Step::goto(stage.link("web", "slack", "").await), Step::look("question").to(picture("question"))];
+        let asked = [Step::goto(stage.link("web", "chat", "").await), Step::look("question").to(picture("question"))];
         tours.push(stage.tour("question", view, asked.into()));
         // Once for each view, so that the project is called the same in both.
         let mut connected = through(&stage.link("web", "app", "").await, "Allow");
         connected.push(Step::look("connected").to(picture("connected")));
         seen(&[stage.tour("connected", view, connected)]).await;
-        let mut denied = through(&stage.link("web", "denying", "").await, "");
+        let mut denied = through(&stage.link("web", "slack", "").await, "");
         denied.truncate(4);
         denied.push(Step::look("denied").to(picture("failure")));
         seen(&[stage.tour("denied", view, denied)]).await;

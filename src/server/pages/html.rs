@@ -1,5 +1,8 @@
 //! HTML that is escaped by the way it is made: literals of this program, and text from anywhere. Pure.
 
+/// Length from which a value is a long one, in bytes.
+const LONG: usize = 28;
+
 /// A piece of HTML. Only the functions here make one, and none of them takes markup that was not written in this program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Markup(String);
@@ -50,7 +53,9 @@ impl Markup {
             .iter()
             .filter_map(|(term, value)| value.map(|value| (term, value)))
             .flat_map(|(term, value)| {
-                [Self::element("dt", &[], Self::fixed(term)), Self::element("dd", &[], Self::text(value))]
+                // In smaller letters, so that few windows are too narrow for it in one line.
+                let class: &[(&'static str, &str)] = if value.len() > LONG { &[("class", "long")] } else { &[] };
+                [Self::element("dt", &[], Self::fixed(term)), Self::element("dd", class, Self::text(value))]
             })
             .collect();
         if rows.0.is_empty() { rows } else { Self::element("dl", &[], rows) }
