@@ -92,7 +92,7 @@ pub struct Toured {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Look {
     pub name: String,
-    /// What had the focus on the way since the step before.
+    /// What had the focus since the last look.
     pub tabs: Vec<Focus>,
     pub url: String,
     pub title: String,

@@ -48,11 +48,11 @@ async function walk({ name, view, origins, steps }) {
       if (step.enter) await Promise.all([page.waitForNavigation(), page.keyboard.press('Enter')]);
       if (step.look) {
         looks.push({ name: step.look, tabs, ...await look(page, seen) });
+        tabs = [];
         const pictures = process.env.TEST_PICTURES;
         const picture = step.picture ?? (pictures && `${pictures}/${name}: ${step.look}.png`);
         if (picture) await page.screenshot({ path: picture, fullPage: true });
       }
-      if (!step.tab) tabs = [];
     }
   } catch (error) {
     const body = await page.locator('body').innerText().catch(() => '');

@@ -73,7 +73,7 @@ async fn a_forwarded_link_needs_a_click() {
         let page = victim.get(&link).await.unwrap();
         assert_eq!((page.status.as_u16(), &page.location), (200, &None));
         for told in ["Sandbox", "acme", "web", "agent-7", "system:serviceaccount:acme:frontend"] {
-            assert!(page.body.contains(told), "{told}: {}", page.body);
+            assert!(page.body.replace("<wbr>", "").contains(told), "{told}: {}", page.body);
         }
         assert_eq!(page.header("x-frame-options"), Some("DENY"));
         assert_eq!(page.header("referrer-policy"), Some("no-referrer"));

@@ -121,6 +121,8 @@ async fn people_connect_by_keyboard_alone() {
         }
         let connected = &pages["connected"];
         assert_eq!(connected.title, "Connected");
+        let tabs: Vec<_> = connected.tabs.iter().map(|focus| focus.name.lines().next().unwrap()).collect();
+        assert_eq!(tabs, ["Continue to Slack", "Acme Workspace", "Deny", "Allow"], "nothing else takes the focus");
         assert_eq!(connected.news, [format!("Slack is now connected to project {} of acme.", view.name)]);
         assert_eq!(pages["used link"].title, "This link does not work");
         stage.world.wait("acme", &format!("{}.app", view.name), "ready", is_ready).await;

@@ -20,8 +20,8 @@ impl Markup {
 
     /// An element with this content.
     pub(super) fn element(name: &'static str, attributes: &[(&'static str, &str)], content: Self) -> Self {
-        let mut html = Self::empty(name, attributes).0;
-        html.push_str(&content.0);
+        let (Self(mut html), Self(content)) = (Self::empty(name, attributes), content);
+        html.push_str(&content);
         html.push_str("</");
         html.push_str(name);
         html.push('>');
@@ -52,13 +52,18 @@ impl Markup {
         let rows: Self = rows
             .iter()
             .filter_map(|(term, value)| value.map(|value| (term, value)))
-            .flat_map(|(term, value)| {
-                // In smaller letters, so that few windows are too narrow for it in one line.
-                let class: &[(&'static str, &str)] = if value.len() > LONG { &[("class", "long")] } else { &[] };
-                [Self::element("dt", &[], Self::fixed(term)), Self::element("dd", class, Self::text(value))]
-            })
+            .flat_map(|(term, value)| [Self::element("dt", &[], Self::fixed(term)), Self::value(value)])
             .collect();
         if rows.0.is_empty() { rows } else { Self::element("dl", &[], rows) }
+    }
+
+    /// What a term is. A long name is put in smaller letters, and may go on in another line after a colon.
+    fn value(value: &str) -> Self {
+        if value.len() <= LONG {
+            return Self::element("dd", &[], Self::text(value));
+        }
+        let parts = value.split_inclusive(':').flat_map(|part| [Self::text(part), Self::fixed("<wbr>")]);
+        Self::element("dd", &[("class", "long")], parts.collect())
     }
 
     /// The HTML.
@@ -108,6 +113,13 @@ mod tests {
         assert_eq!(Markup::empty("input", &[("value", bad)]).into_string(), format!("<input value=\"{escaped}\">"));
         let terms = Markup::terms(&[("App", Some(bad)), ("Project", None)]);
         assert_eq!(terms.into_string(), format!("<dl><dt>App</dt><dd>{escaped}</dd></dl>"));
+    }
+
+    #[test]
+    fn long_values_break_after_colons() {
+        let html = Markup::terms(&[("Through", Some("system:serviceaccount:<b>:frontend"))]).into_string();
+        let value = "system:<wbr>serviceaccount:<wbr>&lt;b&gt;:<wbr>frontend<wbr>";
+        assert_eq!(html, format!("<dl><dt>Through</dt><dd class=\"long\">{value}</dd></dl>"));
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Sign {
             Self::Done => drawing!("M5 12.5l4.5 4.5L19 7.5"),
             Self::Waiting => drawing!("M12 6v6l4 2.5M21 12a9 9 0 1 1-18 0 9 9 0 0 1 18 0"),
             Self::Stopped => drawing!("M6 12h12"),
-            Self::Failed => drawing!("M12 5v9m0 4.5v.01"),
+            Self::Failed => drawing!("M12 5.5v8m0 4.5v.01"),
         })
     }
 }
