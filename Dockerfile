@@ -1,5 +1,6 @@
 # The image for those who have Docker: `docker build --tag integration-operator:0.1.0 .`
-# It is the image of `make image` but for the SBOM, with Debian's list of authorities; see docs/image.md.
+# It is the image of `make image`, without the SBOM and the licences of libraries, and with Debian's list of authorities;
+# see docs/image.md.
 FROM rust:1.95-bookworm AS build
 WORKDIR /source
 COPY . .

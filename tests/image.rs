@@ -7,6 +7,8 @@
 mod archive;
 #[path = "../tools/image/elf.rs"]
 mod elf;
+#[path = "../tools/image/notices.rs"]
+mod notices;
 #[path = "../tools/image/operator.rs"]
 mod operator;
 #[path = "../tools/image/sbom.rs"]
@@ -53,6 +55,7 @@ fn program(machine: u16, interpreter: Option<&str>) -> Vec<u8> {
     bytes
 }
 
+const TARGET: &str = "x86_64-unknown-linux-gnu";
 const X86_64: u16 = 62;
 const AARCH64: u16 = 183;
 
@@ -265,8 +268,9 @@ fn the_authorities_can_be_read() -> Outcome {
 fn the_sbom_names_what_is_linked_and_nothing_else() -> Outcome {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let source = Source { revision: String::new(), created: Timestamp::UNIX_EPOCH };
-    let text = operator::sbom(folder, &source, "x86_64-unknown-linux-gnu")?;
-    assert_eq!(text, operator::sbom(folder, &source, "x86_64-unknown-linux-gnu")?);
+    let parts = operator::parts(folder, TARGET)?;
+    let text = operator::sbom(&parts, &source, TARGET)?;
+    assert_eq!(text, operator::sbom(&operator::parts(folder, TARGET)?, &source, TARGET)?);
     let sbom: Value = serde_json::from_str(&text)?;
     assert_eq!(sbom["metadata"]["component"]["name"], env!("CARGO_PKG_NAME"));
     assert_eq!(sbom["metadata"]["timestamp"], "1970-01-01T00:00:00Z");
@@ -290,6 +294,19 @@ fn the_sbom_names_what_is_linked_and_nothing_else() -> Outcome {
             assert!(components.contains_key(reference.as_str().unwrap()), "{reference} is no component");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn the_licences_are_passed_on() -> Outcome {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = notices::text(folder, TARGET, operator::parts(folder, TARGET)?.libraries())?;
+    let (list, texts) = text.split_once("====").ok_or("there is no text")?;
+    assert!(list.contains("\nrust-std ") && list.contains(": Apache-2.0 AND ISC\n"), "{list}");
+    for part in ["Permission is hereby granted, free of charge", "\nring ", "Copyright 2015-2025 Brian Smith"] {
+        assert!(texts.contains(part), "{part}");
+    }
+    assert!(!text.contains(env!("CARGO_MANIFEST_DIR")), "a path of this machine is in it");
     Ok(())
 }
 
@@ -330,9 +347,9 @@ fn the_dockerfile_makes_the_same_image() -> Outcome {
     }
     assert_eq!(found, labels);
 
-    let mut files: Vec<String> =
-        operator::files(folder, "")?.into_keys().filter(|path| path != operator::SBOM).collect();
-    files.push(operator::PROGRAM.to_owned());
+    let made = [operator::SBOM, operator::NOTICES];
+    let files = operator::files(folder, "", "")?.into_keys().filter(|path| !made.contains(&path.as_str()));
+    let files: Vec<String> = files.chain([operator::PROGRAM.to_owned()]).collect();
     for path in files {
         assert!(text.contains(&format!("/image{path}\n")) || text.contains(&format!("/image{path} ")), "{path}");
     }

@@ -8,6 +8,7 @@
 
 mod archive;
 mod elf;
+mod notices;
 mod operator;
 mod sbom;
 mod source;
@@ -100,10 +101,12 @@ fn image(arguments: &Arguments, folder: &Path, source: &Source) -> Result<Image>
     let mut binaries = arguments.binaries.clone();
     if let Some(program) = &arguments.operator {
         let target = target(&arguments.target)?;
-        let sbom = operator::sbom(folder, source, &target)?;
+        let parts = operator::parts(folder, &target)?;
+        let sbom = operator::sbom(&parts, source, &target)?;
+        let notices = notices::text(folder, &target, parts.libraries())?;
         fs::create_dir_all(arguments.output.with_file_name(""))?;
         fs::write(arguments.output.with_extension("cdx.json"), &sbom)?;
-        files.extend(operator::files(folder, &sbom)?);
+        files.extend(operator::files(folder, &sbom, &notices)?);
         labels = operator::labels(source);
         entrypoint = vec![operator::PROGRAM.to_owned()];
         cmd = vec![operator::COMMAND.to_owned()];

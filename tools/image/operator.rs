@@ -25,6 +25,8 @@ pub(crate) const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 pub(crate) const LICENCE: &str = "/usr/share/doc/integration-operator/LICENSE";
 /// What the program is made of.
 pub(crate) const SBOM: &str = "/usr/share/doc/integration-operator/integration-operator.cdx.json";
+/// The licences of what it is made of.
+pub(crate) const NOTICES: &str = "/usr/share/doc/integration-operator/THIRD-PARTY";
 /// Who is who. Kubernetes does not need it; tools that ask for a user's name do.
 pub(crate) const PASSWD: &str = "root:x:0:0:root:/:/nologin\nnonroot:x:65532:65532:nonroot:/:/nologin\n";
 /// Likewise for groups.
@@ -54,13 +56,14 @@ pub(crate) fn users() -> BTreeMap<String, File> {
 }
 
 /// The files besides the program.
-pub(crate) fn files(source: &Path, sbom: &str) -> Result<BTreeMap<String, File>> {
+pub(crate) fn files(source: &Path, sbom: &str, notices: &str) -> Result<BTreeMap<String, File>> {
     let licence = std::fs::read_to_string(source.join("LICENSE")).context("LICENSE")?;
     let mut files = users();
     files.extend([
         (CERTIFICATES.to_owned(), text(&certificates())),
         (LICENCE.to_owned(), text(&licence)),
         (SBOM.to_owned(), text(sbom)),
+        (NOTICES.to_owned(), text(notices)),
     ]);
     Ok(files)
 }
@@ -75,8 +78,8 @@ pub(crate) fn certificates() -> String {
     pem::encode_many_config(&all, EncodeConfig::new().set_line_ending(LineEnding::LF))
 }
 
-/// What the image is made of, as text.
-pub(crate) fn sbom(folder: &Path, source: &Source, target: &str) -> Result<String> {
+/// What the image is made of.
+pub(crate) fn parts(folder: &Path, target: &str) -> Result<Tree> {
     let mut tree = Tree::of(folder, target)?;
     let other = |name: &str, version: Option<String>, licence: &str| Component {
         name: name.to_owned(),
@@ -95,7 +98,12 @@ pub(crate) fn sbom(folder: &Path, source: &Source, target: &str) -> Result<Strin
     let lock = Lockfile::load(folder.join("Cargo.lock"))?;
     let authorities = locked(&lock, "webpki-root-certs", |_| true).context("webpki-root-certs is not locked")?;
     tree.link(Component { kind: "data", licence: "CDLA-Permissive-2.0".to_owned(), ..authorities });
-    let mut text = serde_json::to_string_pretty(&tree.to_json(source.created, target)?)?;
+    Ok(tree)
+}
+
+/// The same as text.
+pub(crate) fn sbom(parts: &Tree, source: &Source, target: &str) -> Result<String> {
+    let mut text = serde_json::to_string_pretty(&parts.to_json(source.created, target)?)?;
     text.push('\n');
     Ok(text)
 }

@@ -105,6 +105,11 @@ impl Tree {
         self.edges.entry(0).or_default().insert(index);
     }
 
+    /// All that is linked into the program.
+    pub(crate) fn libraries(&self) -> impl Iterator<Item = &Component> {
+        self.components.iter().skip(1)
+    }
+
     fn add(&mut self, component: Component) -> usize {
         self.components.iter().position(|known| *known == component).unwrap_or_else(|| {
             self.components.push(component);
