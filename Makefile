@@ -13,6 +13,7 @@ FETCH_FLAGS := $(if $(TEST_KUBECONFIG),,$(if $(filter true 1,$(CI)),--build))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds screenshots fmt
+.PHONY: help demo test image image-check fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds fmt
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +28,16 @@ test: ## Run all tests; TESTARGS go to cargo test
 	$(CARGO) build --bins --examples
 	$(CARGO) run --quiet --example cluster -- fetch $(FETCH_FLAGS)
 	$(CARGO) test --lib --bins --tests $(if $(filter true 1,$(CI)),--no-fail-fast) $(TESTARGS)
+
+# Where the image goes; TARGET names another target of rustc than this machine's.
+IMAGE ?= target/image/integration-operator.tar
+
+image: ## Write the container image as an OCI archive, without Docker
+	program="$$(tools/build-static integration-operator)" && \
+		$(CARGO) run --quiet --example image -- --operator "$$program" --output $(IMAGE)
+
+image-check: image ## Build the image again from a copy elsewhere, and compare
+	tools/check-image $(IMAGE)
 
 fuzz: ## Try expressions at random, CASES of them
 	CASES=$(or $(CASES),200000) $(CARGO) test --test expressions -- --nocapture $(TESTARGS)
