@@ -1,4 +1,5 @@
-//! `cluster fetch` gets the control plane ahead of the tests, `cluster up` runs one until Ctrl-C.
+//! `cluster fetch` gets the control plane ahead of the tests, `cluster build helm kubectl` further programs of the same
+//! Go modules, `cluster up` runs a control plane until Ctrl-C.
 
 #![allow(clippy::print_stdout, reason = "a program for the terminal")]
 
@@ -30,6 +31,12 @@ enum Verb {
         #[arg(long)]
         build: bool,
     },
+    /// Build programs from the Go modules, unless they are there, and print their paths
+    Build {
+        /// Such as helm or kubectl
+        #[arg(required = true, value_parser = clap::builder::PossibleValuesParser::new(golang::names()))]
+        programs: Vec<String>,
+    },
     /// Run a control plane until Ctrl-C
     Up {
         /// Live in this directory and leave it behind
@@ -48,6 +55,7 @@ enum Verb {
 async fn main() -> Result<()> {
     match Arguments::parse().command {
         Verb::Fetch { build } => fetch(build).await,
+        Verb::Build { programs } => build(programs).await,
         Verb::Up { dir, audit, apiserver_args } => {
             up(Options { keep_dir: dir, audit_log: audit, extra_apiserver_args: apiserver_args, ..Options::default() })
                 .await
@@ -73,6 +81,18 @@ async fn fetch(build: bool) -> Result<()> {
                 println!("without a controller manager, which `fetch --build` builds");
             }
         }
+    }
+    Ok(())
+}
+
+async fn build(programs: Vec<String>) -> Result<()> {
+    let folder = Environment::current()?.cache.join(golang::VERSION);
+    let build = move || {
+        let names: Vec<&str> = programs.iter().map(String::as_str).collect();
+        golang::build_named("go".as_ref(), &folder, &names)
+    };
+    for path in tokio::task::spawn_blocking(build).await?? {
+        println!("{}", path.display());
     }
     Ok(())
 }

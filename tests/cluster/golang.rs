@@ -1,4 +1,5 @@
-//! Builds the control plane from the Go modules pinned in `tests/cluster/module`. A program is
+//! Builds the control plane, and further programs by name, from the Go modules pinned in
+//! `tests/cluster/module`. A program is
 //! built under another name and renamed, and then told in the file `complete`, so that a build
 //! that was interrupted goes on where it stopped; a lock lets one process build at a time.
 
@@ -17,12 +18,32 @@ use super::progress;
 /// The version of Kubernetes in the module, and the name of the cache's folder.
 pub const VERSION: &str = "v1.37.2";
 
+/// The version of Helm in the module.
+pub const HELM_VERSION: &str = "v4.3.1";
+
+/// The name of Helm.
+pub const HELM: &str = "helm";
+
 /// Small first, so that a missing toolchain or network shows at once.
 const PROGRAMS: [(&str, &str); 3] = [
     (ETCD, "go.etcd.io/etcd/server/v3"),
     (API_SERVER, "k8s.io/kubernetes/cmd/kube-apiserver"),
     (CONTROLLER_MANAGER, "k8s.io/kubernetes/cmd/kube-controller-manager"),
 ];
+
+/// What else the module has: for the chart, and for a node.
+const FURTHER: [(&str, &str); 5] = [
+    (HELM, "helm.sh/helm/v4/cmd/helm"),
+    ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+    ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+    ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+    ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+];
+
+/// The names that [`build_named`] knows.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    PROGRAMS.iter().chain(&FURTHER).map(|(name, _)| *name)
+}
 
 /// The folder of the programs.
 pub fn bin(folder: &Path) -> PathBuf {
@@ -54,9 +75,8 @@ fn entry(name: &str, size: u64) -> String {
     format!("{name} {size}")
 }
 
-/// Builds what is missing with the program `go`.
+/// Builds what is missing of the control plane with the program `go`.
 pub fn build(go: &OsStr, folder: &Path) -> Result<Binaries> {
-    fs::create_dir_all(bin(folder)).with_context(|| format!("cannot make {}", folder.display()))?;
     let _lock = lock(folder)?;
     let missing: Vec<_> = PROGRAMS.iter().filter(|(name, _)| !has(folder, name)).collect();
     if !missing.is_empty() {
@@ -72,14 +92,37 @@ pub fn build(go: &OsStr, folder: &Path) -> Result<Binaries> {
     Binaries::in_folder(&bin(folder), format!("a build of {VERSION}"))
 }
 
+/// Builds these programs where they are missing, and says where they are.
+pub fn build_named(go: &OsStr, folder: &Path, wanted: &[&str]) -> Result<Vec<PathBuf>> {
+    let known = PROGRAMS.iter().chain(&FURTHER);
+    let mut programs = Vec::new();
+    for name in wanted {
+        let program = known.clone().find(|(known, _)| known == name);
+        programs.push(program.with_context(|| {
+            format!("nothing here is called {name}; there are {}", names().collect::<Vec<_>>().join(", "))
+        })?);
+    }
+    // What is there needs no lock: the control plane may be in the making for a quarter of an hour.
+    if programs.iter().any(|(name, _)| !has(folder, name)) {
+        let _lock = lock(folder)?;
+        for (name, package) in &programs {
+            if !has(folder, name) {
+                build_program(go, folder, name, package)?;
+            }
+        }
+    }
+    Ok(programs.iter().map(|(name, _)| bin(folder).join(name)).collect())
+}
+
 /// Held until it is dropped or the process dies.
 fn lock(folder: &Path) -> Result<File> {
+    fs::create_dir_all(bin(folder)).with_context(|| format!("cannot make {}", folder.display()))?;
     let path = folder.join("lock");
     let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            progress::say("another process builds the control plane; waiting for it");
+            progress::say("another process builds here; waiting for it");
             file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
         }
         Err(TryLockError::Error(error)) => {
@@ -166,5 +209,8 @@ fn linker_flags() -> String {
     let major = numbers.next().unwrap_or_default();
     let minor = numbers.next().unwrap_or_default();
     let package = "k8s.io/component-base/version";
-    format!("-s -w -X {package}.gitVersion={VERSION} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}")
+    let helm = format!("-X helm.sh/helm/v4/internal/version.version={HELM_VERSION}");
+    format!(
+        "-s -w {helm} -X {package}.gitVersion={VERSION} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+    )
 }

@@ -242,9 +242,27 @@ fn two_processes_build_once() {
 }
 
 #[test]
-fn the_module_pins_the_version() {
+fn further_programs_are_built_by_name_and_told_beside_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let go = stand_in(folder.path(), "nothing");
+    golang::build(go.as_ref(), &cache).unwrap();
+    for _ in 0..2 {
+        let paths = golang::build_named(go.as_ref(), &cache, &["helm", "kubectl", "etcd"]).unwrap();
+        assert!(paths.iter().all(|path| path.is_file()), "{paths:?}");
+    }
+    assert!(golang::is_complete(&cache));
+    let expected = ["v3", "kube-apiserver", "kube-controller-manager", "helm", "kubectl"];
+    assert_eq!(built_by(folder.path()), expected);
+    let error = golang::build_named(go.as_ref(), &cache, &["bash"]).unwrap_err().to_string();
+    assert!(error.contains("nothing here is called bash; there are etcd, "), "{error}");
+}
+
+#[test]
+fn the_module_pins_the_versions() {
     let module = std::fs::read_to_string(golang::module().join("go.mod")).unwrap();
     assert!(module.contains(&format!("k8s.io/kubernetes {}\n", golang::VERSION)));
+    assert!(module.contains(&format!("helm.sh/helm/v4 {}\n", golang::HELM_VERSION)));
 }
 
 #[test]
