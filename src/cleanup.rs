@@ -1,4 +1,7 @@
 //! `cleanup`: before an uninstall, takes the finalizers off every integration, so that no namespace is stuck later.
+//! What else there is stays: grants, integrations and what was published.
+
+mod stop;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -16,6 +19,7 @@ use crate::grant::{Binding, ClientCredentials, GrantStore};
 use crate::oauth::revoke::revoke;
 use crate::provider::catalogue::with_preset;
 use crate::provider::credentials::read;
+use crate::watching::Place;
 
 /// The cleanup could not be brought to its end.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +36,15 @@ pub enum CleanupError {
         #[source]
         source: Box<kube::Error>,
     },
+    /// The operator did not come to rest.
+    #[error(
+        "the operator still runs: Deployment {name} has Pods, or its Lease is renewed; look for what keeps them, or scale \
+         it to nothing yourself, and begin again"
+    )]
+    StillRunning {
+        /// The Deployment.
+        name: String,
+    },
 }
 
 /// Takes the finalizers off; with `--revoke` asks each provider to revoke first, and tells where that failed.
@@ -39,10 +52,21 @@ pub async fn cleanup(options: Cleanup) -> Result<(), CleanupError> {
     let client = client().await?;
     let outbound = outbound(&options.egress)?;
     let grants = GrantStore::new(client.clone(), &options.namespace);
-    let all: Api<DeserializeGuard<ProjectIntegration>> = Api::all(client.clone());
     let api = |operation| move |source| CleanupError::Api { operation, source: Box::new(source) };
-    let found = all.list(&ListParams::default()).await.map_err(api("list integrations"))?;
-    for integration in found.items {
+    if let Some(name) = &options.stop_deployment {
+        stop::stop(&client, &options.namespace, name).await?;
+    }
+    let mut found = Vec::new();
+    for place in Place::all(&options.watch_namespaces) {
+        let all: Api<DeserializeGuard<ProjectIntegration>> = place.api(&client);
+        match all.list(&ListParams::default()).await {
+            Ok(listed) => found.extend(listed.items),
+            // Somebody took the definition away, and the integrations with it.
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(source) => return Err(api("list integrations")(source)),
+        }
+    }
+    for integration in found {
         let (namespace, name) = (integration.namespace().unwrap_or_default(), integration.name_any());
         if options.revoke
             && let Ok(Some(held)) = grants.get(&grant_name(&namespace, &name)).await

@@ -1,4 +1,5 @@
-//! Commands of the operator's binary that run no operator: they read files and the catalogue, answer on standard output
-//! and end.
+//! Commands of the operator's binary that run no operator: they read files and the catalogue, or ask one that runs, answer
+//! on standard output and end.
 
+pub mod probe;
 pub mod providers;

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use url::{Host, Url};
 
+use crate::command::probe::Probe;
 use crate::command::providers::Providers;
 
 /// Connects projects to third-party apps and keeps their tokens alive.
@@ -29,6 +30,8 @@ pub enum Command {
     Providers(Providers),
     /// Take the finalizers off every integration, so that an uninstall leaves nothing stuck.
     Cleanup(Cleanup),
+    /// Ask a running operator whether it is ready, and whether its API asks for a token; exits with 1 where not.
+    Probe(Probe),
 }
 
 /// Options of `cleanup`.
@@ -37,6 +40,12 @@ pub struct Cleanup {
     /// The namespace in which the operator keeps its grants.
     #[arg(long, env = "NAMESPACE", default_value = "integration-operator")]
     pub namespace: String,
+    /// Namespaces of tenants to clean up; all when empty.
+    #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+    /// The operator's own Deployment, which is scaled to nothing first: while it runs, it puts finalizers back on.
+    #[arg(long, env = "STOP_DEPLOYMENT", value_name = "NAME")]
+    pub stop_deployment: Option<String>,
     /// Revoke every grant at its provider first.
     #[arg(long, env = "REVOKE")]
     pub revoke: bool,

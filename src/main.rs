@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use integration_operator::command::providers;
+use integration_operator::command::{probe, providers};
 use integration_operator::config::{Cli, Command, LogFormat};
 use integration_operator::{api, app, cleanup, telemetry};
 
@@ -35,6 +35,7 @@ fn main() -> anyhow::Result<ExitCode> {
             telemetry::init("info", LogFormat::Text)?;
             block_on(cleanup::cleanup(options))?.map_err(Into::into)
         }
+        Command::Probe(options) => block_on(probe::run(&options))?.and_then(|said| print(&said)),
     };
     outcome.map(|()| ExitCode::SUCCESS)
 }

@@ -98,7 +98,7 @@ impl Metrics {
         );
         registry.register(
             "soonest_expiry_timestamp_seconds",
-            "When the first access token expires (Unix time); 0 when none does",
+            "When the first access token that is to be refreshed expires (Unix time); 0 when none does",
             soonest_expiry.clone(),
         );
         registry.register("orphaned_grants", "Grants whose integration is gone", orphans.clone());

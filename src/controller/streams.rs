@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, SecretMeta, Watched};
 use super::{integration, orphans, provider};
-use crate::api::{ProjectIntegration, ProviderKind};
+use crate::api::{ProjectIntegration, ProviderKind, Reason};
 use crate::caches::Changes;
 use crate::flow::attempts::{ATTEMPT, OWNER_ANNOTATION};
 use crate::grant::GrantView;
@@ -224,11 +224,15 @@ async fn census(context: &Context, stores: &[Store<Watched>], stop: &Cancellatio
         let mut reasons: BTreeMap<String, i64> = BTreeMap::new();
         let mut soonest: Option<Timestamp> = None;
         for object in stores.iter().flat_map(Store::state) {
-            let Some(status) = object.0.as_ref().ok().and_then(|integration| integration.status.as_ref()) else {
-                continue;
-            };
+            let Ok(integration) = &object.0 else { continue };
+            let Some(status) = &integration.status else { continue };
             let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
             *reasons.entry(ready.map_or_else(String::new, |ready| ready.reason.clone())).or_default() += 1;
+            // One that nobody is to refresh, or nobody can, has a reason that says so.
+            let refreshed = ready.is_none_or(|ready| ready.status == "True" || ready.reason == Reason::Expired.as_str());
+            if integration.spec.suspend || !refreshed {
+                continue;
+            }
             let expires = status.token.as_ref().and_then(|token| token.expires_at.as_deref()?.parse().ok());
             soonest = [soonest, expires].into_iter().flatten().min();
         }

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::apply::Apply;
 use super::diff::Diff;
 use super::lint::Lint;
 use super::test::Test;
@@ -31,6 +32,8 @@ pub enum Command {
     /// Tell what would change if a description were applied, and who would have to authorize again and why; exits with 2
     /// where somebody would.
     Diff(Diff),
+    /// Make the cluster's providers those of these files: apply each, and delete what the same owner declared earlier.
+    Apply(Apply),
 }
 
 /// Forms of `providers`.

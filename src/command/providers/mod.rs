@@ -1,5 +1,6 @@
 //! `providers`: the catalogue, and help for whoever writes a description.
 
+mod apply;
 mod args;
 mod diff;
 mod lint;
@@ -39,6 +40,7 @@ pub fn run(arguments: Providers) -> anyhow::Result<Answer> {
     match (arguments.command, arguments.name) {
         (Some(Command::Lint(options)), _) => lint::run(&options),
         (Some(Command::Diff(options)), _) => diff::run(&options),
+        (Some(Command::Apply(options)), _) => apply::run(&options),
         (Some(Command::Test(options)), _) => test::run(&options),
         (None, None) => list::all(arguments.output).map(Answer::well),
         (None, Some(name)) => list::one(&name, arguments.output).map(Answer::well),
