@@ -2,6 +2,8 @@
 //!
 //! `UPDATE=1 cargo test --test generated`
 
+#[path = "generated/chart.rs"]
+mod chart;
 #[path = "generated/reference.rs"]
 mod reference;
 
@@ -164,7 +166,8 @@ fn help(program: &str, arguments: &[&str]) -> Result<String, Box<dyn Error>> {
 fn commands_are_documented() -> Outcome {
     let mut text = String::from("# Commands\n\n<!-- Generated from `--help` by `make crds`; edit the source. -->\n");
     let operator = env!("CARGO_BIN_EXE_integration-operator");
-    for command in ["run", "cleanup", "crds", "providers", "providers lint", "providers test", "providers diff"] {
+    let commands = ["run", "cleanup", "crds", "providers", "providers lint", "providers test", "providers diff"];
+    for command in commands.into_iter().chain(["providers apply", "probe"]) {
         let words: Vec<&str> = command.split(' ').collect();
         write!(text, "\n## integration-operator {command}\n\n```text\n{}\n```\n", help(operator, &words)?)?;
     }
