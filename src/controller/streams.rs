@@ -229,7 +229,8 @@ async fn census(context: &Context, stores: &[Store<Watched>], stop: &Cancellatio
             let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
             *reasons.entry(ready.map_or_else(String::new, |ready| ready.reason.clone())).or_default() += 1;
             // One that nobody is to refresh, or nobody can, has a reason that says so.
-            let refreshed = ready.is_none_or(|ready| ready.status == "True" || ready.reason == Reason::Expired.as_str());
+            let refreshed =
+                ready.is_none_or(|ready| ready.status == "True" || ready.reason == Reason::Expired.as_str());
             if integration.spec.suspend || !refreshed {
                 continue;
             }
