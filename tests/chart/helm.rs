@@ -1,5 +1,7 @@
 //! Helm, built from the Go modules like the control plane, and what it makes of the chart.
 
+#![allow(dead_code, unreachable_pub, reason = "two test binaries include this module and use a part of it")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

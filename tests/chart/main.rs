@@ -7,6 +7,7 @@
 mod cluster;
 
 mod alerts;
+mod documented;
 mod exposure;
 mod helm;
 mod objects;

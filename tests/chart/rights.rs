@@ -4,11 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::documented::{Right, documented};
 use crate::helm::{Helm, RELEASE, documents, object};
 use crate::{full, minimal, read, with, words};
-
-/// A verb on a resource.
-type Right = (String, String);
 
 /// The rights of a role.
 fn rights(role: &Value) -> BTreeSet<Right> {
@@ -20,24 +18,6 @@ fn rights(role: &Value) -> BTreeSet<Right> {
         }) {
             assert!(resource != "*" && verb != "*", "{role}");
             rights.insert((resource, verb));
-        }
-    }
-    rights
-}
-
-/// What a section of the page says, by its heading.
-fn documented(heading: &str) -> BTreeSet<Right> {
-    let page = read("docs/rbac.md");
-    let section = page.split("\n## ").find(|section| section.lines().next() == Some(heading));
-    let section = section.unwrap_or_else(|| panic!("docs/rbac.md has no section {heading}"));
-    let mut rights = BTreeSet::new();
-    for row in section.lines().filter(|line| line.starts_with("| `")) {
-        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        assert!(cells[3].len() > 10, "no reason: {row}");
-        for resource in cells[1].split(", ") {
-            for verb in cells[2].split(", ") {
-                assert!(rights.insert((resource.trim_matches('`').to_owned(), verb.to_owned())), "twice: {row}");
-            }
         }
     }
     rights

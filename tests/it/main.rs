@@ -17,6 +17,10 @@
 mod chromium;
 #[path = "../cluster/mod.rs"]
 mod cluster;
+#[path = "../chart/documented.rs"]
+mod documented;
+#[path = "../chart/helm.rs"]
+mod helm;
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
 #[path = "../servers/mod.rs"]
@@ -25,10 +29,13 @@ mod world;
 
 mod access;
 mod account;
+mod admission;
 mod api_keys;
 mod apps;
 mod bad_callbacks;
 mod canary;
+mod chart;
+mod chart_jobs;
 mod clients;
 mod connect;
 mod counts;
