@@ -17,6 +17,10 @@ FETCH_FLAGS := $(if $(TEST_KUBECONFIG),,$(if $(filter true 1,$(CI)),--build))
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+.PHONY: help demo test fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds chart chart-lint fmt
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Binaries and example are built together: apart, cargo would build kube twice, with and without
 # the features that only tests use.
@@ -68,6 +72,16 @@ lint-deny:
 
 fmt: ## Format the source
 	$(CARGO) fmt --all
+
+# `quick` leaves out promtool, which takes some ten minutes to build.
+CHART_LINT ?=
+chart-lint: ## Have the chart looked at by Helm, kubeconform, kube-score and promtool
+	tests/chart/lint.sh $(CHART_LINT)
+
+chart: ## Write what is generated of the chart, and pack it into target/chart/
+	UPDATE=1 $(CARGO) test --test generated chart
+	UPDATE=1 $(CARGO) test --test chart the_tests_run_with_the_rights_of_the_chart
+	"$$($(CARGO) run --quiet --example cluster -- build helm)" package charts/integration-operator --destination target/chart
 
 crds: ## Write the generated files: crds/ and the reference pages in docs/
 	UPDATE=1 $(CARGO) test --test generated

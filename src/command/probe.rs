@@ -1,5 +1,6 @@
 //! `probe`: asks a running operator, as a Pod of `helm test` does. There is no shell and no curl in the image.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -42,7 +43,7 @@ pub async fn run(options: &Probe) -> anyhow::Result<String> {
             }
             tokio::time::sleep(PACE).await;
         }
-        said += &format!("{url} answers {wanted}\n");
+        writeln!(said, "{url} answers {wanted}")?;
     }
     Ok(said)
 }

@@ -68,6 +68,19 @@ fn every_alert_has_a_page() {
     assert_eq!(pages.count(), alerts().len() + 1, "a page without an alert");
 }
 
+/// `make chart-lint` runs the file with Prometheus' own tool.
+#[test]
+fn every_alert_is_seen_to_fire_and_to_be_silent() {
+    let file: Value = serde_yaml::from_str(include_str!("alerts.test.yaml")).unwrap();
+    let cases = file["tests"].as_array().unwrap().iter().flat_map(|test| test["alert_rule_test"].as_array().unwrap());
+    let cases: Vec<_> = cases.collect();
+    for alert in alerts() {
+        let of = cases.iter().filter(|case| case["alertname"] == alert["alert"]);
+        let silent: Vec<_> = of.map(|case| case["exp_alerts"].as_array().unwrap().is_empty()).collect();
+        assert!(silent.contains(&true) && silent.contains(&false), "{}", alert["alert"]);
+    }
+}
+
 #[test]
 fn alerts_are_rendered_with_their_pages() {
     let Some(helm) = Helm::or_skip("alerts_are_rendered_with_their_pages") else { return };

@@ -53,7 +53,7 @@ fn nothing_public_leads_to_probes_and_metrics() {
     assert_eq!(backend, &json!({ "name": RELEASE, "port": { "name": "http" } }));
 }
 
-/// The rule of a NetworkPolicy for a port.
+/// The rules of a network policy for a port.
 fn rule<'a>(policy: &'a Value, direction: &str, port: u16) -> Vec<&'a Value> {
     let rules = policy["spec"][direction].as_array().unwrap().iter();
     rules.filter(|rule| rule["ports"].as_array().unwrap().iter().any(|one| one["port"] == port)).collect()

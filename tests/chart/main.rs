@@ -1,7 +1,7 @@
 //! The Helm chart as text: what it renders from which values, what it refuses, and what is written about it. No cluster;
 //! on one it is installed in `tests/it/chart.rs`.
 
-#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::needless_pass_by_value, missing_docs, reason = "a test")]
 
 #[path = "../cluster/mod.rs"]
 mod cluster;

@@ -141,3 +141,18 @@ fn the_tests_run_with_the_rights_of_the_chart() {
     assert!(read("deploy/rbac.yaml") == wanted, "deploy/rbac.yaml is stale; run `make chart`");
     assert_eq!(documents(&wanted).len(), 5);
 }
+
+/// An annotation that is new would be asked for by anybody who may patch.
+#[test]
+fn every_annotation_that_asks_is_guarded() {
+    let source = read("src/api/mod.rs");
+    let policy = read("charts/integration-operator/templates/admission-requests.yaml");
+    let asks: Vec<_> = source
+        .split('"')
+        .filter(|text| text.starts_with("integrations.tms.dev/requested-by") || text.ends_with("-requested-at"))
+        .collect();
+    assert!(asks.len() >= 5, "{asks:?}");
+    for annotation in asks {
+        assert!(policy.contains(&format!("'{annotation}'")), "{annotation} is in no policy");
+    }
+}

@@ -16,7 +16,7 @@ use crate::world::{OPERATOR, World, eventually, is_ready, now, rule};
 
 /// Applies the policies, and waits until the API server holds everybody to them.
 async fn guard(world: &World, helm: &Helm, more: Value) {
-    let objects = helm.objects(OPERATOR, &values(more));
+    let objects = helm.objects(OPERATOR, &values(&more));
     let kinds = ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"];
     apply(&world.client, &only(&objects, &kinds)).await;
     world.caller(OPERATOR, "nobody", &[]).await;

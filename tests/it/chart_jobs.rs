@@ -43,7 +43,7 @@ async fn cleaning_up_stops_the_operator_first() {
         let per_namespace = mode == "namespaces";
         let objects = helm.objects(
             OPERATOR,
-            &values(json!({
+            &values(&json!({
                 "rbac": { "mode": mode },
                 "watchNamespaces": if per_namespace { json!(["acme"]) } else { json!([]) },
                 "cleanup": { "revoke": per_namespace },
@@ -100,7 +100,7 @@ async fn declared_providers_are_made_changed_and_taken_away() {
         return;
     };
     let declare = async |providers: Value| {
-        let objects = helm.objects(OPERATOR, &values(json!({ "providers": providers })));
+        let objects = helm.objects(OPERATOR, &values(&json!({ "providers": providers })));
         apply(&world.client, &only(&objects, &RIGHTS)).await;
         let pod = object(&objects, "Job", "integration-operator-providers")["spec"]["template"]["spec"].clone();
         let files = object(&objects, "ConfigMap", "integration-operator-providers")["data"].clone();

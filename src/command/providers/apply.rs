@@ -5,6 +5,7 @@
 //! are looked at as a whole before anything is written.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -47,7 +48,7 @@ pub(super) fn run(options: &Apply) -> anyhow::Result<Answer> {
     runtime.block_on(settle(&wanted, &options.owner)).map(Answer::well)
 }
 
-/// The files named, and those in the folders named. What a ConfigMap is mounted as has hidden folders beside its files.
+/// The files named, and those in the folders named. What a `ConfigMap` is mounted as has hidden folders beside its files.
 fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
@@ -92,8 +93,8 @@ async fn settle(wanted: &BTreeMap<String, Value>, owner: &str) -> anyhow::Result
     let kind = GroupVersionKind::gvk(GROUP, "v1alpha1", "ClusterIntegrationProvider");
     let api: Api<DynamicObject> = Api::all_with(client, &ApiResource::from_gvk(&kind));
     let found = api.list(&ListParams::default()).await.context("cannot list cluster providers")?.items;
-    let owned = |object: &DynamicObject| object.labels().get(OWNER).is_some_and(|label| label == owner);
-    for object in found.iter().filter(|object| wanted.contains_key(&object.name_any()) && !owned(object)) {
+    let is_ours = |object: &DynamicObject| object.labels().get(OWNER).is_some_and(|label| label == owner);
+    if let Some(object) = found.iter().find(|object| wanted.contains_key(&object.name_any()) && !is_ours(object)) {
         bail!(
             "ClusterIntegrationProvider {name} exists and was not declared by {owner}; take it out of the values, or hand \
              it over with `kubectl label clusterintegrationprovider {name} {OWNER}={owner} --overwrite`",
@@ -111,14 +112,14 @@ async fn settle(wanted: &BTreeMap<String, Value>, owner: &str) -> anyhow::Result
         api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&object))
             .await
             .with_context(|| format!("cannot apply provider {name}"))?;
-        said += &format!("{name} applied\n");
+        writeln!(said, "{name} applied")?;
     }
-    for object in found.iter().filter(|object| owned(object) && !wanted.contains_key(&object.name_any())) {
+    for object in found.iter().filter(|object| is_ours(object) && !wanted.contains_key(&object.name_any())) {
         let name = object.name_any();
         let exactly = Preconditions { uid: object.uid(), resource_version: None };
         let how = DeleteParams { preconditions: Some(exactly), ..DeleteParams::default() };
         match api.delete(&name, &how).await {
-            Ok(_) => said += &format!("{name} deleted\n"),
+            Ok(_) => writeln!(said, "{name} deleted")?,
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
             Err(error) => return Err(error).with_context(|| format!("cannot delete provider {name}")),
         }
