@@ -12,15 +12,11 @@ ARGS ?=
 FETCH_FLAGS := $(if $(TEST_KUBECONFIG),,$(if $(filter true 1,$(CI)),--build))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds screenshots fmt
-.PHONY: help demo test image image-check fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds fmt
+.PHONY: help demo test image image-check fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds chart chart-lint
+.PHONY: screenshots fmt
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-.PHONY: help demo test fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds chart chart-lint fmt
-
-help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Binaries and example are built together: apart, cargo would build kube twice, with and without
 # the features that only tests use.
@@ -31,6 +27,7 @@ demo: ## Connect a project to an app on this machine; ARGS go to the demo
 test: ## Run all tests; TESTARGS go to cargo test
 	$(CARGO) build --bins --examples
 	$(CARGO) run --quiet --example cluster -- fetch $(FETCH_FLAGS)
+	$(if $(filter true 1,$(CI)),$(CARGO) run --quiet --example cluster -- build helm)
 	$(CARGO) test --lib --bins --tests $(if $(filter true 1,$(CI)),--no-fail-fast) $(TESTARGS)
 
 # Where the image goes; TARGET names another target of rustc than this machine's.

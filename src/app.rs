@@ -96,7 +96,7 @@ pub async fn run(options: Run) -> Result<(), StartError> {
     let exchanges = TaskTracker::new();
     let watches = CancellationToken::new();
     let caches = Caches::start(&client, &places, &tasks, &watches);
-    let tenants = Tenants::new(caches.namespaces.clone(), &options.namespace);
+    let tenants = Tenants::new(caches.namespaces.clone(), &options.namespace).in_places(places.clone());
     let registry = Registry::new(Parts {
         client: client.clone(),
         own_namespace: options.namespace.clone(),

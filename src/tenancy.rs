@@ -11,6 +11,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::api::TENANT_LABEL;
+use crate::watching::Place;
 
 /// A namespace without spec and status.
 pub type NamespaceMeta = PartialObjectMeta<Namespace>;
@@ -20,6 +21,7 @@ pub type NamespaceMeta = PartialObjectMeta<Namespace>;
 pub struct Tenants {
     namespaces: Store<NamespaceMeta>,
     own_namespace: String,
+    places: Vec<Place>,
 }
 
 /// Why an integration is not served.
@@ -60,7 +62,14 @@ pub enum TenantMismatch {
 impl Tenants {
     /// Reads tenants from a cache of namespaces.
     pub fn new(namespaces: Store<NamespaceMeta>, own_namespace: impl Into<String>) -> Self {
-        Self { namespaces, own_namespace: own_namespace.into() }
+        Self { namespaces, own_namespace: own_namespace.into(), places: vec![Place::Cluster] }
+    }
+
+    /// Serves the tenants of these places alone. Elsewhere this operator may have no rights, and whoever asks is told what
+    /// is told of a tenant that nobody knows.
+    #[must_use]
+    pub fn in_places(self, places: Vec<Place>) -> Self {
+        Self { places, ..self }
     }
 
     /// The namespace in which a tenant is served.
@@ -71,6 +80,7 @@ impl Tenants {
             .filter(|namespace| label(namespace) == Some(tenant) && name(namespace) != self.own_namespace)
             .min_by_key(|namespace| age(namespace))
             .map(|namespace| name(namespace).to_owned())
+            .filter(|namespace| self.places.iter().any(|place| place.holds(namespace)))
     }
 
     /// The tenant that is served in a namespace.
@@ -182,6 +192,18 @@ mod tests {
         assert!(matches!(tenants.check("a-new", "acme"), Err(TenantMismatch::Duplicate { .. })));
         assert_eq!(tenants.tenant_of("a-new"), None);
         assert_eq!(tenants.tenant_of("b-old").as_deref(), Some("acme"));
+    }
+
+    #[test]
+    fn tenants_of_other_places_are_not_served() {
+        let both = || tenants(&[("acme", Some("acme"), 1), ("old", Some("b"), 1), ("new", Some("b"), 2)]);
+        let watched = ["acme", "new"].map(|name| Place::Namespace(name.to_owned())).to_vec();
+        let here = both().in_places(watched);
+        assert_eq!(here.namespace_of("acme").as_deref(), Some("acme"));
+        assert_eq!(both().namespace_of("b").as_deref(), Some("old"));
+        // The older one is the tenant's, whoever serves it.
+        assert_eq!(here.namespace_of("b"), None);
+        assert!(matches!(here.check("new", "b"), Err(TenantMismatch::Duplicate { .. })));
     }
 
     #[test]

@@ -194,16 +194,23 @@ async fn the_operator_does_its_work_with_the_rights_of_either_mode() {
         }
         assert!(app.ledger().grants.iter().all(|grant| grant.ended.is_some()), "{mode}: revoked");
 
-        // Where it may do nothing, it does nothing.
+        // Where it may do nothing, it does nothing, and says to callers what it says of tenants that it does not know.
+        let theirs_token = world.admin_of("other").await;
         world.create("other", "web", "app", json!({})).await;
         if per_namespace {
             let theirs = world.integrations("other").get("web.app").await.unwrap();
             assert!(theirs.status.is_none_or(|status| status.conditions.is_empty()));
+            let path = "/v1/tenants/other/projects/web/integrations";
+            for path in [path.to_owned(), format!("{path}/app"), format!("{path}/app/install")] {
+                let answer = world.get(&theirs_token, &path).await;
+                assert_eq!(answer.status(), 403, "{path}: {}", answer.text().await.unwrap());
+            }
         } else {
             world.wait_reason("other", "web.app", "Ready", "AuthorizationRequired").await;
         }
         let log = operator.log();
-        assert!(!log.contains("forbidden") && !log.contains("Forbidden"), "{mode}: {log}");
+        // As the API server refuses; callers are refused in other words.
+        assert!(!log.contains("is forbidden: "), "{mode}: {log}");
     }
 }
 
