@@ -83,5 +83,12 @@ fn the_network_is_open_where_it_has_to_be() {
     let objects = helm.objects(RELEASE, &values);
     let policy = object(&objects, "NetworkPolicy", RELEASE);
     assert_eq!(rule(policy, "egress", 6443)[0]["to"], json!([{ "ipBlock": { "cidr": "10.1.2.3/32" } }]));
-    assert!(rule(policy, "ingress", 9090).is_empty());
+    let from = |port| {
+        let rules = rule(policy, "ingress", port).into_iter();
+        rules.map(|rule| rule["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"].clone())
+    };
+    assert_eq!(from(9090).collect::<Vec<_>>(), ["test"], "nobody but the Pod of `helm test`");
+    values["tests"] = json!({ "enabled": false });
+    let objects = helm.objects(RELEASE, &values);
+    assert!(rule(object(&objects, "NetworkPolicy", RELEASE), "ingress", 9090).is_empty());
 }
