@@ -34,6 +34,7 @@ mod emulators;
 mod emulators_by_person;
 mod initiator;
 mod leaving;
+mod logs;
 mod objects;
 mod origins;
 mod plugin;
