@@ -4,7 +4,7 @@
 //! visit consumes nothing; then the attempt is consumed, and only the one visit that consumed it goes on.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use url::Url;
 
@@ -16,6 +16,7 @@ use crate::digest::{equal, random_token, short_hash};
 use crate::oauth::attempt::{Attempt, CONFIRM_WINDOW, Parked, attempt_name};
 use crate::provider::registry::Usable;
 use crate::sensitive::Sensitive;
+use crate::trace::{self, Kind, Span};
 
 /// How long a browser waits for the exchange before it is sent on with `status=pending`.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -173,6 +174,7 @@ impl Flow {
         let default = || self.frontends.first().cloned();
         let failed = |failure| finished(Ending::Failed(failure), default());
         let Some(response) = response else { return failed(Failure::InvalidState) };
+        let since = SystemTime::now();
         let state = match (&response.state, &response.error, &response.code) {
             (Some(state), ..) => state.clone(),
             // Nothing can be consumed without a state, and nothing is.
@@ -189,7 +191,13 @@ impl Flow {
             }
         };
         let frontend = stored.attempt.return_to.clone().or_else(default);
-        let ending = self.finish(&stored, response, browser).await;
+        // What the browser says of traces is not believed: only who holds the state comes this far.
+        let span = Span::continuing(stored.attempt.traceparent.as_deref(), "callback", Kind::Server, since);
+        let ending = span.within(Box::pin(self.finish(&stored, response, browser))).await;
+        if let Err(failure) = &ending {
+            span.fail(failure.as_str());
+        }
+        span.end();
         finished(ending.unwrap_or_else(Ending::Failed), frontend)
     }
 
@@ -221,7 +229,7 @@ impl Flow {
     /// The exchange runs in a task of its own: neither a closed tab nor a shutdown loses its answer.
     async fn exchange_patiently(&self, attempt: Attempt, usable: Usable, code: Sensitive) -> Result<Ending, Failure> {
         let flow = self.clone();
-        let task = self.tasks.spawn(async move {
+        let task = self.tasks.spawn(trace::carried(async move {
             let name = attempt.integration.name.clone();
             let outcome = exchange(&flow, &attempt, &usable, code, false).await;
             match &outcome {
@@ -234,7 +242,7 @@ impl Flow {
                 ),
             }
             outcome
-        });
+        }));
         match tokio::time::timeout(PATIENCE, task).await {
             Err(_) => Ok(Ending::Pending),
             Ok(Ok(Ok(()))) => Ok(Ending::Success),

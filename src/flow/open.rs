@@ -3,6 +3,8 @@
 //! Opening it by GET only reads, so previews and second tabs do no harm. A browser that did not ask for the link itself
 //! is shown who asks for what first, and goes on by a click that is tied to its own cookie.
 
+use std::time::SystemTime;
+
 use url::Url;
 
 use super::attempts::Stored;
@@ -13,6 +15,7 @@ use crate::oauth::attempt::{Attempt, attempt_name};
 use crate::oauth::authorize::authorization_url;
 use crate::provider::registry::Usable;
 use crate::sensitive::Sensitive;
+use crate::trace::{Kind, Span};
 
 /// What a browser that opens the link gets.
 #[derive(Debug)]
@@ -59,13 +62,16 @@ pub enum OpenError {
 impl Flow {
     /// Opens a link. `browser` is the visitor's cookie; a new one is minted by the caller where there is none.
     pub async fn open(&self, place: &Place, ticket: &str, browser: &str) -> Result<Opened, OpenError> {
+        let since = SystemTime::now();
         let (stored, usable) = self.look_up(place, ticket).await?;
         let attempt = &stored.attempt;
+        let span = Span::continuing(attempt.traceparent.as_deref(), "start", Kind::Server, since);
         let passes = match self.initiator_check {
             InitiatorCheck::Click => attempt.knows_browser(Some(browser)),
             // Confirmation happens at the end, and `none` checks nothing.
             InitiatorCheck::Confirm | InitiatorCheck::None => true,
         };
+        span.set("integration.asks", !passes);
         if passes {
             return Ok(Opened::Redirect(self.to_provider(attempt, &usable, ticket)));
         }
@@ -85,6 +91,7 @@ impl Flow {
         if !equal(self.key.click(ticket, browser).expose(), token) {
             return Err(OpenError::Forged);
         }
+        let since = SystemTime::now();
         // A click changes the attempt by compare-and-swap; two at once are no reason to fail either.
         for _ in 0..5 {
             let (stored, usable) = self.look_up(place, ticket).await?;
@@ -95,6 +102,7 @@ impl Flow {
                     continue;
                 }
             }
+            Span::continuing(attempt.traceparent.as_deref(), "click", Kind::Server, since);
             return Ok(self.to_provider(&attempt, &usable, ticket));
         }
         Err(OpenError::Invalid)
