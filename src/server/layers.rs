@@ -87,6 +87,7 @@ fn traced(method: &Method, route: &str, request: &Request) -> Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Exposition;
     use axum::body::{Body, to_bytes};
     use axum::routing::get;
     use http::StatusCode;
@@ -109,7 +110,7 @@ mod tests {
         let (status, body, metrics) = ask("/panic/canary").await;
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(body.contains("\"internal\"") && !body.contains("canary"), "{body}");
-        let text = metrics.encode().unwrap();
+        let text = metrics.encode(Exposition::OpenMetrics).unwrap();
         assert!(text.contains("route=\"/panic/{id}\",status=\"500\"} 1"), "{text}");
     }
 

@@ -92,6 +92,19 @@ async fn a_connection_is_one_trace_and_a_refresh_another() {
     assert!(spans.values().all(|span| span.id == root.id || span.parent == root.id), "{spans:#?}");
     assert_eq!(spans["POST"].attributes["http.response.status_code"], "Some(IntValue(200))");
 
+    // A refresh is an example of how long requests for tokens take.
+    let scrape = async |accept: &str| {
+        let asked = world.http.get(format!("{}/metrics", operator.probes)).header("accept", accept);
+        asked.send().await.unwrap().text().await.unwrap()
+    };
+    let exemplar = format!("# {{trace_id=\"{}\"}}", root.trace);
+    let text = scrape("application/openmetrics-text;version=1.0.0").await;
+    assert!(
+        text.lines().any(|line| line.contains("token_request_seconds_bucket") && line.contains(&exemplar)),
+        "{text}"
+    );
+    assert!(!scrape("text/plain").await.contains("trace_id"));
+
     let spans = collector.spans();
     assert!(spans.iter().all(|span| !FORGED.contains(&span.trace)), "{spans:#?}");
     assert!(spans.iter().all(|span| !format!("{span:?}").contains("ticket")), "{spans:#?}");
