@@ -72,6 +72,6 @@ book: ## Make a book of docs/, in target/book
 			--root $(MDBOOK_ROOT); }
 	rm -rf target/book
 	$(MDBOOK) build
-	cp -R README.md CONTRIBUTING.md CHANGELOG.md LICENSE examples target/book/
+	cp -R examples target/book/
 	mkdir -p target/book/src/provider && cp -R src/provider/catalogue target/book/src/provider/
 	@echo "open target/book/docs/index.html"

@@ -107,8 +107,8 @@ pub struct Run {
     /// What is logged, such as `info` or `integration_operator=debug,kube=warn`.
     #[arg(long, env = "LOG", default_value = "info", help_heading = "Logs")]
     pub log: String,
-    /// File that says what is logged, in the place of --log and in the same words, such as a mounted ConfigMap.
-    /// It is looked at every few seconds; while it is missing or cannot be understood, what was said before stays.
+    /// File that says what is logged, in the place of --log and in the same words. It is looked at every few seconds;
+    /// while it is missing or cannot be understood, what was said before stays.
     #[arg(long, env = "LOG_DIRECTIVES_FILE", help_heading = "Logs")]
     pub log_directives_file: Option<PathBuf>,
     /// Collector that traces are sent to, by OTLP over HTTP, such as `http://collector.monitoring:4318`; none when

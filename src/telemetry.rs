@@ -23,7 +23,7 @@ const WIRE: [&str; 7] = ["h2", "hyper", "hyper_util", "reqwest", "rustls", "toki
 
 /// How often the file with directives is looked at.
 const LOOK: Duration = Duration::from_secs(2);
-/// Most that is read of it, in bytes; what a ConfigMap can hold is more.
+/// Most that is read of it, in bytes; what a `ConfigMap` can hold is more.
 const LARGEST_FILE: u64 = 16 * 1024;
 
 /// The log, as far as it can be changed while it is written.

@@ -88,8 +88,8 @@ pub async fn exchange(
         span if span.is_some() => span,
         _ => Span::continuing(parent, "exchange", Kind::Internal, SystemTime::now()),
     };
-    span.set("integration.namespace", attempt.integration.namespace.clone());
-    span.set("integration.name", attempt.integration.name.clone());
+    span.set("integration.namespace", &*attempt.integration.namespace);
+    span.set("integration.name", &*attempt.integration.name);
     let outcome = span.within(Box::pin(carry_out(flow, attempt, usable, code, accept))).await;
     if let Err(error) = &outcome {
         span.fail(error.word());

@@ -245,12 +245,12 @@ impl Outbound {
         };
         let client = clients.client(&request.private_networks).map_err(SendError::NotSent)?;
         let span = Span::child(request.method.as_str(), Kind::Client);
-        span.set("http.request.method", request.method.as_str().to_owned());
+        span.set("http.request.method", request.method.as_str());
         // The host alone: paths of some apps are secrets.
-        span.set("server.address", request.url.host_str().unwrap_or_default().to_owned());
+        span.set("server.address", request.url.host_str().unwrap_or_default());
         let answer = span.within(Self::exchange(&client, request)).await;
         match &answer {
-            Ok(answer) => span.set("http.response.status_code", i64::from(answer.status.as_u16())),
+            Ok(answer) => span.set("http.response.status_code", answer.status.as_u16()),
             Err(error) => span.fail(error.word()),
         }
         answer

@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 use super::error::ApiError;
 use super::pages::guarded;
 use crate::metrics::Metrics;
-use crate::trace::{Kind, Span, TRACEPARENT};
+use crate::trace::{self, Kind, Span, TRACEPARENT};
 
 /// Longest that a handler may take: longer than a confirmation whose provider takes the 30 s that a request to it has.
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -58,7 +58,7 @@ async fn observe(State(metrics): State<Metrics>, request: Request, next: Next) -
     let run = async {
         let response = trace.within(next.run(request)).await;
         let status = response.status();
-        trace.set("http.response.status_code", i64::from(status.as_u16()));
+        trace.set("http.response.status_code", status.as_u16());
         if status.is_server_error() {
             trace.fail("answered with an error of the server");
         }
@@ -74,13 +74,13 @@ async fn observe(State(metrics): State<Metrics>, request: Request, next: Next) -
 /// The trace of a caller goes on. Browsers' does not: anybody could name one. Their requests belong to the trace of
 /// the attempt whose ticket or state they bring, see [`crate::flow`].
 fn traced(method: &Method, route: &str, request: &Request) -> Span {
-    if !route.contains(CALLERS) || route.contains(BROWSERS) {
+    if !trace::is_on() || !route.contains(CALLERS) || route.contains(BROWSERS) {
         return Span::default();
     }
     let parent = request.headers().get(TRACEPARENT).and_then(|parent| parent.to_str().ok());
     let span = Span::continuing(parent, format!("{method} {route}"), Kind::Server, SystemTime::now());
-    span.set("http.request.method", method.as_str().to_owned());
-    span.set("http.route", route.to_owned());
+    span.set("http.request.method", method.as_str());
+    span.set("http.route", route);
     span
 }
 

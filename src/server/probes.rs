@@ -61,10 +61,8 @@ async fn ready(State(readiness): State<Readiness>) -> Response {
 }
 
 async fn scrape(State(metrics): State<Metrics>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let (exposition, content_type) = match takes_open_metrics(&headers) {
-        true => (Exposition::OpenMetrics, OPEN_METRICS),
-        false => (Exposition::Text, TEXT),
-    };
+    let (exposition, content_type) =
+        if takes_open_metrics(&headers) { (Exposition::OpenMetrics, OPEN_METRICS) } else { (Exposition::Text, TEXT) };
     let text = metrics.encode(exposition).map_err(|_| ApiError::Internal)?;
     Ok(([(CONTENT_TYPE, content_type), (VARY, "accept")], text).into_response())
 }

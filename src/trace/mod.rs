@@ -67,6 +67,7 @@ impl Span {
     }
 
     /// A part of this one; nothing where this is nothing.
+    #[must_use]
     pub fn part(&self, name: &'static str) -> Self {
         match &self.0 {
             Some(context) => Self::start(name, Kind::Internal, None, context),
@@ -79,10 +80,10 @@ impl Span {
         self.0.is_some()
     }
 
-    /// Adds a value that is nobody's secret.
-    pub fn set(&self, key: &'static str, value: impl Into<Value>) {
+    /// Adds a value that is nobody's secret; a text is copied only where somebody traces.
+    pub fn set(&self, key: &'static str, value: impl Told) {
         if let Some(context) = &self.0 {
-            context.span().set_attribute(KeyValue::new(key, value));
+            context.span().set_attribute(KeyValue::new(key, value.told()));
         }
     }
 
@@ -130,6 +131,35 @@ impl Span {
         let of = span.span_context();
         of.is_sampled().then(|| of.trace_id().to_string())
     }
+}
+
+/// What can be a value of a span.
+pub trait Told {
+    /// As a span has it.
+    fn told(self) -> Value;
+}
+
+impl Told for &str {
+    fn told(self) -> Value {
+        self.to_owned().into()
+    }
+}
+
+impl Told for u16 {
+    fn told(self) -> Value {
+        i64::from(self).into()
+    }
+}
+
+impl Told for bool {
+    fn told(self) -> Value {
+        self.into()
+    }
+}
+
+/// Whether anything is traced.
+pub fn is_on() -> bool {
+    TRACER.get().is_some()
 }
 
 /// The span in which this is done.

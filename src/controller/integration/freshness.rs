@@ -100,9 +100,9 @@ impl Run<'_> {
     fn traced(&mut self, situation: &Situation<'_>, usable: &Usable) -> Span {
         if !self.trace.is_some() {
             self.trace = Span::root("refresh", Kind::Internal);
-            self.trace.set("integration.namespace", situation.namespace.clone());
-            self.trace.set("integration.name", situation.name.clone());
-            self.trace.set("integration.provider", usable.provider.reference.name.clone());
+            self.trace.set("integration.namespace", &*situation.namespace);
+            self.trace.set("integration.name", &*situation.name);
+            self.trace.set("integration.provider", &*usable.provider.reference.name);
         }
         self.trace.clone()
     }

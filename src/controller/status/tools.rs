@@ -100,13 +100,13 @@ fn trouble(reason: Reason) -> Memory {
     Memory { troubles: [(None, trouble)].into(), ..Memory::default() }
 }
 
-fn held() -> Option<GrantView> {
-    Some(view(NOW - 60, Some(NOW + 3_600)))
+fn held() -> GrantView {
+    view(NOW - 60, Some(NOW + 3_600))
 }
 
-fn refused() -> Option<GrantView> {
+fn refused() -> GrantView {
     let refusal = Refusal { epoch: 1, at: Timestamp::UNIX_EPOCH, message: "invalid_grant".to_owned(), replaced: false };
-    Some(GrantView { refused: Some(refusal), ..view(NOW - 60, Some(NOW + 3_600)) })
+    GrantView { refused: Some(refusal), ..held() }
 }
 
 fn rejected() -> Memory {
@@ -121,34 +121,39 @@ fn cases() -> Vec<(&'static str, Case, &'static str, &'static str)> {
     let case = Case::default;
     let mismatch = TenantMismatch::Unlabelled { namespace: "acme".to_owned() };
     vec![
-        ("connected", Case { grant: held(), ..case() }, "Current", "Healthy"),
+        ("connected", Case { grant: Some(held()), ..case() }, "Current", "Healthy"),
         ("never connected", case(), "Failed", "Suspended"),
         ("a link waits", Case { link: true, ..case() }, "InProgress", "Suspended"),
         ("denied", Case { denied: true, ..case() }, "Failed", "Suspended"),
-        ("refused for good", Case { grant: refused(), ..case() }, "Failed", "Degraded"),
+        ("refused for good", Case { grant: Some(refused()), ..case() }, "Failed", "Degraded"),
         (
             "a refresh failed",
-            Case { grant: held(), memory: trouble(Reason::RefreshFailing), ..case() },
+            Case { grant: Some(held()), memory: trouble(Reason::RefreshFailing), ..case() },
             "Current",
             "Healthy",
         ),
         (
             "the client is refused",
-            Case { grant: held(), memory: trouble(Reason::ClientCredentialsInvalid), ..case() },
+            Case { grant: Some(held()), memory: trouble(Reason::ClientCredentialsInvalid), ..case() },
             "Failed",
             "Degraded",
         ),
         ("expired", Case { grant: Some(view(NOW - 60, Some(NOW - 1))), ..case() }, "InProgress", "Progressing"),
-        ("rejected", Case { grant: held(), memory: rejected(), ..case() }, "InProgress", "Progressing"),
-        ("suspended", Case { grant: held(), spec: json!({ "suspend": true }), ..case() }, "InProgress", "Suspended"),
-        ("not the tenant's", Case { tenancy: Some(mismatch), grant: held(), ..case() }, "Failed", "Degraded"),
+        ("rejected", Case { grant: Some(held()), memory: rejected(), ..case() }, "InProgress", "Progressing"),
+        (
+            "suspended",
+            Case { grant: Some(held()), spec: json!({ "suspend": true }), ..case() },
+            "InProgress",
+            "Suspended",
+        ),
+        ("not the tenant's", Case { tenancy: Some(mismatch), grant: Some(held()), ..case() }, "Failed", "Degraded"),
         (
             "a spec that cannot be read",
             Case { spec: json!({ "refresh": { "before": "soon" } }), ..case() },
             "Failed",
             "Degraded",
         ),
-        ("being deleted", Case { grant: held(), deleting: true, ..case() }, "Terminating", "Healthy"),
+        ("being deleted", Case { grant: Some(held()), deleting: true, ..case() }, "Terminating", "Healthy"),
     ]
 }
 
@@ -161,7 +166,7 @@ fn tools_see_what_is_so() {
         told.push(json!({ "name": name, "argo": argo, "object": object }));
     }
     // What the API server makes of an object that nobody has looked at, and of one whose spec has changed since.
-    let mut fresh = Case { grant: held(), ..Case::default() }.object();
+    let mut fresh = Case { grant: Some(held()), ..Case::default() }.object();
     fresh["metadata"]["generation"] = json!(3);
     assert_eq!(kstatus(&fresh), "InProgress", "changed");
     told.push(json!({ "name": "changed", "argo": "Progressing", "object": fresh.clone() }));
