@@ -13,9 +13,11 @@ FETCH_FLAGS := $(if $(TEST_KUBECONFIG),,$(if $(filter true 1,$(CI)),--build))
 
 .DEFAULT_GOAL := help
 .PHONY: help book demo test fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds fmt
+.PHONY: help demo test fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds screenshots fmt
+.PHONY: help demo test image image-check fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds fmt
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Binaries and example are built together: apart, cargo would build kube twice, with and without
 # the features that only tests use.
@@ -27,6 +29,16 @@ test: ## Run all tests; TESTARGS go to cargo test
 	$(CARGO) build --bins --examples
 	$(CARGO) run --quiet --example cluster -- fetch $(FETCH_FLAGS)
 	$(CARGO) test --lib --bins --tests $(if $(filter true 1,$(CI)),--no-fail-fast) $(TESTARGS)
+
+# Where the image goes; TARGET names another target of rustc than this machine's.
+IMAGE ?= target/image/integration-operator.tar
+
+image: ## Write the container image as an OCI archive, without Docker
+	program="$$(tools/build-static integration-operator)" && \
+		$(CARGO) run --quiet --example image -- --operator "$$program" --output $(IMAGE)
+
+image-check: image ## Build the image again from a copy elsewhere, and compare
+	tools/check-image $(IMAGE)
 
 fuzz: ## Try expressions at random, CASES of them
 	CASES=$(or $(CASES),200000) $(CARGO) test --test expressions -- --nocapture $(TESTARGS)
@@ -75,3 +87,5 @@ book: ## Make a book of docs/, in target/book
 	cp -R examples target/book/
 	mkdir -p target/book/src/provider && cp -R src/provider/catalogue target/book/src/provider/
 	@echo "open target/book/docs/index.html"
+screenshots: ## Write docs/images/, the pictures of the pages for people; needs Chromium
+	UPDATE_SCREENSHOTS=1 $(CARGO) test --test it pictures_for_the_documentation

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::attempts::Stored;
 use super::exchange::{ExchangeError, exchange};
+use super::open::About;
 use super::{Flow, Place};
 use crate::config::InitiatorCheck;
 use crate::digest::{equal, random_token, short_hash};
@@ -34,6 +35,8 @@ pub struct Finished {
     pub type_: String,
     /// Where the browser goes; `None`: the operator's own page.
     pub frontend: Option<Url>,
+    /// Which connection it was about. Not told where the state was no good, or the browser another's.
+    pub about: Option<About>,
 }
 
 /// What happened.
@@ -71,17 +74,23 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::OAuthDenied,
+        Self::MissingCode,
+        Self::MissingState,
+        Self::InvalidState,
+        Self::TokenExchangeFailed,
+        Self::StorageFailed,
+        Self::ProviderError,
+        Self::AccountMismatch,
+    ];
+
     /// The word that a frontend gets.
     pub fn word(self, type_: &str) -> String {
         match self {
-            Self::OAuthDenied => format!("{type_}_oauth_denied"),
-            Self::MissingCode => "missing_code".to_owned(),
-            Self::MissingState => "missing_state".to_owned(),
-            Self::InvalidState => "invalid_state".to_owned(),
-            Self::TokenExchangeFailed => "token_exchange_failed".to_owned(),
-            Self::StorageFailed => "storage_failed".to_owned(),
-            Self::ProviderError => "provider_error".to_owned(),
-            Self::AccountMismatch => "account_mismatch".to_owned(),
+            Self::OAuthDenied => format!("{type_}_{}", self.as_str()),
+            _ => self.as_str().to_owned(),
         }
     }
 
@@ -170,9 +179,11 @@ impl Response {
 impl Flow {
     /// Carries a callback through. `browser` is the visitor's cookie.
     pub async fn callback(&self, place: &Place, response: Option<Response>, browser: Option<&str>) -> Finished {
-        let finished = |ending, frontend: Option<Url>| Finished { ending, type_: place.type_.clone(), frontend };
-        let default = || self.frontends.first().cloned();
-        let failed = |failure| finished(Ending::Failed(failure), default());
+        let finished = |ending, frontend: Option<Url>, about| {
+            let about = if ending == Ending::Failed(Failure::InvalidState) { None } else { about };
+            Finished { ending, type_: place.type_.clone(), frontend, about }
+        };
+        let failed = |failure| finished(Ending::Failed(failure), self.frontends.first().cloned(), None);
         let Some(response) = response else { return failed(Failure::InvalidState) };
         let since = SystemTime::now();
         let state = match (&response.state, &response.error, &response.code) {
@@ -190,7 +201,7 @@ impl Flow {
                 return failed(Failure::StorageFailed);
             }
         };
-        let frontend = stored.attempt.return_to.clone().or_else(default);
+        let frontend = self.return_address(&stored.attempt);
         // What the browser says of traces is not believed: only who holds the state comes this far.
         let span = Span::continuing(stored.attempt.traceparent.as_deref(), "callback", Kind::Server, since);
         let ending = span.within(Box::pin(self.finish(&stored, response, browser))).await;
@@ -198,7 +209,7 @@ impl Flow {
             span.fail(failure.as_str());
         }
         span.end();
-        finished(ending.unwrap_or_else(Ending::Failed), frontend)
+        finished(ending.unwrap_or_else(Ending::Failed), frontend, Some(About::from(&stored.attempt)))
     }
 
     async fn finish(&self, stored: &Stored, response: Response, browser: Option<&str>) -> Result<Ending, Failure> {

@@ -1,6 +1,7 @@
 //! What a recording says: a YAML file beside a description, `slack.recording.yaml` beside `slack.yaml`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -190,6 +191,13 @@ pub struct Request {
     /// The body as JSON, exactly.
     #[serde(default)]
     pub json: Option<Value>,
+}
+
+/// Its method and address.
+impl fmt::Display for Request {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.method, self.url)
+    }
 }
 
 /// An answer.

@@ -4,14 +4,14 @@
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use url::{Url, form_urlencoded};
 
 use super::client_address::ClientAddress;
 use super::start::see_other;
 use super::{Shared, pages};
 use crate::flow::Place;
-use crate::flow::callback::{Ending, Failure, Finished, Response as Answer};
+use crate::flow::callback::{Ending, Finished, Response as Answer};
 use crate::sensitive::Sensitive;
 
 /// Headers by which browsers mark what they fetch ahead of any wish of the person.
@@ -26,12 +26,11 @@ pub(super) async fn callback(
     headers: HeaderMap,
 ) -> Response {
     if is_prefetch(&headers) {
-        // A refusal, so that the browser asks again when the person really goes there.
-        let text = "Pages are not fetched ahead here.";
-        return pages::say(StatusCode::SERVICE_UNAVAILABLE, "Not yet", text);
+        return pages::too_early();
     }
     if let Err(error) = state.limits.callback(client) {
-        return pages::error(&error, "One moment");
+        error.log();
+        return pages::refused(&error);
     }
     let query = query.unwrap_or_default();
     let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
@@ -41,7 +40,7 @@ pub(super) async fn callback(
     state.metrics.callback(label(&finished.ending));
     match &finished.frontend {
         Some(frontend) => see_other(&destination(frontend, &state.flow.frontends, &finished)),
-        None => page(&finished.ending),
+        None => pages::ended(&finished),
     }
 }
 
@@ -81,83 +80,16 @@ const fn label(ending: &Ending) -> &'static str {
     }
 }
 
-fn page(ending: &Ending) -> Response {
-    match ending {
-        Ending::Success => {
-            pages::say(StatusCode::OK, "Connected", "The account is connected. You can close this window.")
-        }
-        Ending::Pending => pages::say(
-            StatusCode::OK,
-            "Almost done",
-            "The app takes its time. The connection is completed without you; you can close this window.",
-        ),
-        // Nobody is there to take the confirmation, and showing it would invite handing it to whoever asks.
-        Ending::Confirm(_) => pages::say(
-            StatusCode::CONFLICT,
-            "Not connected",
-            "The connection has to be confirmed where it was asked for, but there is no address to return to. Ask again \
-             with return_to.",
-        ),
-        Ending::Failed(failure) => {
-            let (status, title, text) = explain(*failure);
-            pages::say(status, title, text)
-        }
-    }
-}
-
-/// What a failure means to a person, and how to mend it.
-const fn explain(failure: Failure) -> (StatusCode, &'static str, &'static str) {
-    match failure {
-        Failure::OAuthDenied => (
-            StatusCode::OK,
-            "Not connected",
-            "Access was not granted, and nothing has changed. To connect after all, ask for a new link.",
-        ),
-        Failure::MissingCode | Failure::MissingState => (
-            StatusCode::BAD_REQUEST,
-            "Not connected",
-            "The app sent you back without what we need. Ask for a new link and try again.",
-        ),
-        Failure::InvalidState => (
-            StatusCode::BAD_REQUEST,
-            "This link does not work any more",
-            "It was used already, it is too old, or it was opened in another browser than the one you started in. Ask \
-             for a new link.",
-        ),
-        Failure::TokenExchangeFailed => (
-            StatusCode::BAD_GATEWAY,
-            "Not connected",
-            "The app did not complete the connection. Ask for a new link and try again; if that does not help, have \
-             the integration's status looked at.",
-        ),
-        Failure::StorageFailed => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Not connected",
-            "We could not store the connection. Ask for a new link in a few minutes.",
-        ),
-        Failure::ProviderError => (
-            StatusCode::BAD_GATEWAY,
-            "Not connected",
-            "The app has trouble of its own just now. Ask for a new link in a few minutes.",
-        ),
-        Failure::AccountMismatch => (
-            StatusCode::CONFLICT,
-            "Another account is connected",
-            "You chose another account than the one that is connected; that one stays. Choose it again, or have the \
-             integration disconnected first.",
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::callback::Failure;
 
     fn go(frontend: &str, ending: Ending) -> String {
         let listed =
             [Url::parse("https://app.example.com/base/").unwrap(), Url::parse("http://127.0.0.1:3000").unwrap()];
         let frontend = Url::parse(frontend).unwrap();
-        let finished = Finished { ending, type_: "new-app".to_owned(), frontend: Some(frontend.clone()) };
+        let finished = Finished { ending, type_: "new-app".to_owned(), frontend: Some(frontend.clone()), about: None };
         destination(&frontend, &listed, &finished).to_string()
     }
 

@@ -3,6 +3,7 @@
 //! The text of a variant is for the caller. What lies inside, such as the API server's word, is its source, which is
 //! logged and never sent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -251,6 +252,8 @@ impl IntoResponse for ApiError {
         if let Some((name, value)) = self.header() {
             response.headers_mut().insert(name, value);
         }
+        // For a person it is put into other words further out.
+        response.extensions_mut().insert(Arc::new(self));
         response
     }
 }

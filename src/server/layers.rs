@@ -1,21 +1,24 @@
-//! What lies around every handler: a span, a count, a time limit, guarding headers, and an answer even after a panic.
+//! What lies around every handler: a span, a count, a time limit, guarding headers, an answer even after a panic, and a
+//! page in place of JSON for a person.
 //!
 //! A span has the method, the route and the status. It never has the query, headers or a body: tickets, states, codes
 //! and tokens travel in them.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
-use http::Method;
+use http::header::{ACCEPT, CONTENT_LENGTH};
+use http::{HeaderMap, Method};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 
 use super::error::ApiError;
-use super::pages::guarded;
+use super::pages::{self, guarded};
 use crate::metrics::Metrics;
 use crate::trace::{self, Kind, Span, TRACEPARENT};
 
@@ -27,8 +30,8 @@ const UNMATCHED: &str = "unmatched";
 const CALLERS: &str = "/v1/";
 const BROWSERS: &str = "/api/public/";
 
-/// Wraps routes into what every request gets.
-pub(super) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, metrics: Metrics) -> Router<S> {
+/// Wraps routes into what every request gets. `base`: the path of the public address, without a slash at its end.
+pub(super) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, base: &str, metrics: Metrics) -> Router<S> {
     routes
         .layer(from_fn(limit_time))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {
@@ -36,6 +39,7 @@ pub(super) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, metric
             drop(panic);
             ApiError::Internal.into_response()
         }))
+        .layer(from_fn_with_state(Arc::<str>::from(base), for_people))
         .layer(map_response(async |response: Response| guarded(response)))
         .layer(from_fn_with_state(metrics, observe))
 }
@@ -45,6 +49,32 @@ async fn limit_time(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => ApiError::TimedOut.into_response(),
     }
+}
+
+/// Errors are JSON, and a page where a browser shows them to a person. What lies below `/v1` is for programs alone.
+async fn for_people(State(base): State<Arc<str>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let is_public = !path.strip_prefix(&*base).unwrap_or(path).starts_with("/v1/") && !path.starts_with("/v1/");
+    let is_person = is_public && takes_html(request.headers());
+    let mut response = next.run(request).await;
+    match response.extensions_mut().remove::<Arc<ApiError>>() {
+        Some(error) if is_person => {
+            let (page, body) = pages::refused(&error).into_parts();
+            // Such as `Allow`, which the router has added.
+            let headers = response.headers_mut();
+            headers.remove(CONTENT_LENGTH);
+            headers.extend(page.headers);
+            *response.body_mut() = body;
+            response
+        }
+        _ => response,
+    }
+}
+
+/// Whether HTML is among what a client asks for by name. `*/*` is no person.
+fn takes_html(headers: &HeaderMap) -> bool {
+    let media = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|all| all.split(','));
+    media.into_iter().any(|one| one.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("text/html")))
 }
 
 async fn observe(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
@@ -99,7 +129,7 @@ mod tests {
             .route("/panic/{id}", get(async || -> &'static str { panic!("canary") }))
             .route("/hang", get(std::future::pending::<&'static str>));
         let request = Request::get(path).body(Body::empty()).unwrap();
-        let response = around(routes, metrics.clone()).oneshot(request).await.unwrap();
+        let response = around(routes, "/base", metrics.clone()).oneshot(request).await.unwrap();
         let status = response.status();
         let body = to_bytes(response.into_body(), 1 << 16).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap(), metrics)

@@ -96,7 +96,7 @@ pub fn router(state: ServerState) -> Router {
         .fallback(|| async { ApiError::NoSuchPath })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed { allow: None } })
         .layer(DefaultBodyLimit::max(MAX_BODY));
-    layers::around(routes, state.metrics.clone()).with_state(state)
+    layers::around(routes, &base, state.metrics.clone()).with_state(state)
 }
 
 fn routes() -> Router<Shared> {

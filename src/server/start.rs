@@ -13,13 +13,13 @@ use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
 use super::client_address::ClientAddress;
+use super::error::ApiError;
 use super::{Shared, pages};
 use crate::flow::Place;
 use crate::flow::open::{OpenError, Opened};
 use crate::sensitive::Sensitive;
 
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
-const DEAD_LINK: &str = "This link does not work";
 
 /// What the page's button sends.
 #[derive(Deserialize)]
@@ -37,7 +37,7 @@ pub(super) async fn open(
     headers: HeaderMap,
 ) -> Response {
     if let Err(error) = state.limits.start(client) {
-        return pages::error(&error, "One moment");
+        return refused(&error);
     }
     let Some(ticket) = ticket(query.as_deref().unwrap_or_default()) else { return dead(&OpenError::Invalid) };
     let browser = state.cookies.read_or_mint(&headers);
@@ -59,11 +59,11 @@ pub(super) async fn click(
     form: Result<Form<Click>, FormRejection>,
 ) -> Response {
     if let Err(error) = state.limits.start(client) {
-        return pages::error(&error, "One moment");
+        return refused(&error);
     }
     let Form(click) = match form {
         Ok(form) => form,
-        Err(rejection) => return pages::error(&rejection.into(), DEAD_LINK),
+        Err(rejection) => return refused(&rejection.into()),
     };
     let Some(browser) = state.cookies.read(&headers).filter(|_| is_same_origin(&headers, &state.flow.public_url))
     else {
@@ -109,26 +109,15 @@ fn is_same_origin(headers: &HeaderMap, public_url: &Url) -> bool {
 }
 
 fn dead(error: &OpenError) -> Response {
-    let (status, text) = match error {
-        OpenError::Invalid => (
-            StatusCode::GONE,
-            "It was used already, it is too old, or it was not copied completely. Go back to where you got it and ask \
-             to connect again.",
-        ),
-        OpenError::Forged => (
-            StatusCode::FORBIDDEN,
-            "Your browser did not come from our page, or it keeps no cookies. Allow cookies for this site and open the \
-             link again.",
-        ),
-        OpenError::Storage(source) => {
-            tracing::error!(error = source as &dyn std::error::Error, "cannot look up an authorization attempt");
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Nothing is lost: we could not look it up just now. Try again in a minute.",
-            )
-        }
-    };
-    pages::say(status, DEAD_LINK, text)
+    if let OpenError::Storage(source) = error {
+        tracing::error!(error = source as &dyn std::error::Error, "cannot look up an authorization attempt");
+    }
+    pages::dead_link(error)
+}
+
+fn refused(error: &ApiError) -> Response {
+    error.log();
+    pages::refused(error)
 }
 
 #[cfg(test)]

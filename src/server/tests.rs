@@ -35,6 +35,34 @@ async fn what_is_not_there_is_said_in_json() {
 }
 
 #[tokio::test]
+async fn people_get_pages_where_programs_get_json() {
+    let outside = Outside::new(Setup { public_url: "https://example.com/connect", ..Setup::default() }).await;
+    let html = [("accept", "application/xhtml+xml, Text/HTML;q=0.9, */*;q=0.8")];
+    for (method, path, status, allow) in [
+        ("GET", "/nothing".to_owned(), 404, None),
+        ("GET", "/connect/".to_owned(), 404, None),
+        ("GET", "/api/public/integrations/NOT%20A%20TYPE/start".to_owned(), 404, None),
+        ("PUT", format!("/connect{START}"), 405, Some("GET, POST")),
+    ] {
+        let page = outside.visit(method, &path, &html).await;
+        assert_eq!(
+            (page.status.as_u16(), page.headers["content-type"].to_str().unwrap()),
+            (status, "text/html; charset=utf-8")
+        );
+        assert!(page.body.contains("<h2>What to do</h2>"), "{page:?}");
+        assert!(page.headers["content-security-policy"].to_str().unwrap().contains("style-src 'sha256-"), "{page:?}");
+        assert_eq!(page.headers.get(ALLOW).map(|value| value.to_str().unwrap()), allow, "{path}");
+        assert_eq!(
+            outside.visit(method, &path, &[("accept", "*/*")]).await.headers["content-type"],
+            "application/json"
+        );
+    }
+    for path in ["/v1/providers", "/connect/v1/providers", "/v1/nothing"] {
+        assert_eq!(outside.visit("GET", path, &html).await.headers["content-type"], "application/json", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn wrong_methods_are_told_the_right_ones() {
     let outside = outside().await;
     for (method, path, allow) in [

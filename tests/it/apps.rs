@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use http::header::{COOKIE, LOCATION, SET_COOKIE};
 use integration_operator::api::{ClusterIntegrationProvider, ProjectIntegration, ProviderSpec};
+use integration_operator::recording::format::{self, Asked, Exchange, Expect, Expiry, Recording, Refusal, Request};
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 use url::Url;
 
 use crate::vendor::Vendor;
-use crate::vendor::recording::{ErrorCase, Exchange, Expect, Recording, Wanted, fits};
+use crate::vendor::recording::fits;
 use crate::world::{Flags, OPERATOR, Operator, World, condition, is_ready, now};
 
 /// What went wrong, in words.
@@ -274,7 +275,7 @@ impl App<'_> {
         }
     }
 
-    async fn refresh(&self, project: &str, refresh: &crate::vendor::recording::Refresh) -> Outcome {
+    async fn refresh(&self, project: &str, refresh: &format::Refresh) -> Outcome {
         let name = format!("{project}.{}", self.name);
         self.vendor.then(&refresh.calls);
         self.world.annotate("acme", &name, "integrations.tms.dev/refresh-requested-at", &now()).await;
@@ -283,7 +284,7 @@ impl App<'_> {
     }
 
     /// The identity call answers otherwise, and a check is asked for.
-    async fn identity(&self, project: &str, case: &crate::vendor::recording::IdentityCase) -> Outcome {
+    async fn identity(&self, project: &str, case: &format::Verdict) -> Outcome {
         let name = format!("{project}.{}", self.name);
         let request = self.identity_request().ok_or("the recording has no identity call")?;
         let asked = format!("{} {}", request.method, request.url);
@@ -304,7 +305,7 @@ impl App<'_> {
     }
 
     /// The identity call of the built-in description, among the calls of connecting.
-    fn identity_request(&self) -> Option<Wanted> {
+    fn identity_request(&self) -> Option<Request> {
         let spec: ProviderSpec = serde_json::from_value(self.spec.clone()).ok()?;
         let spec = integration_operator::provider::catalogue::with_preset(&spec).ok()?;
         let described = spec.identity.and_then(|identity| identity.call.url);
@@ -326,9 +327,9 @@ impl App<'_> {
     }
 
     /// A refusal, and what becomes of the connection.
-    async fn error(&self, case: &ErrorCase) -> Outcome {
+    async fn error(&self, case: &Refusal) -> Outcome {
         let name = format!("error.{}", self.name);
-        if case.to == "code" {
+        if matches!(case.to, Asked::Code) {
             let mut first = self.recording.connect.calls[..1].to_vec();
             first[0].answer = case.answer.clone();
             self.vendor.script(&first);
@@ -439,7 +440,11 @@ fn differences(expect: &Expect, found: &ProjectIntegration, secret: &BTreeMap<St
     {
         differences.push(format!("scopes must be {scopes:?} and are {:?}", status.scopes));
     }
-    if let Some(wanted) = expect.expires_in {
+    if expect.expires_in != Expiry::Any {
+        let wanted = match expect.expires_in {
+            Expiry::In(seconds) => Some(seconds),
+            Expiry::Any | Expiry::Never => None,
+        };
         let token = status.token.unwrap_or_default();
         let time = |text: &str| text.parse::<jiff::Timestamp>().ok();
         let life = token.expires_at.as_deref().and_then(time).zip(time(&token.last_refreshed_at));

@@ -124,7 +124,7 @@ pub async fn change_attempts(world: &World, change: impl Fn(&mut Value)) {
 }
 
 /// Takes one verb on Secrets from the operator, or gives it back.
-async fn may(world: &World, verb: &str, allowed: bool) {
+pub async fn may(world: &World, verb: &str, allowed: bool) {
     fn change(rules: &mut Option<Vec<PolicyRule>>, verb: &str, allowed: bool) {
         for rule in rules.iter_mut().flatten() {
             if rule.resources.iter().flatten().any(|resource| resource == "secrets") {

@@ -13,6 +13,8 @@
     dead_code
 )]
 
+#[path = "../chromium/mod.rs"]
+mod chromium;
 #[path = "../cluster/mod.rs"]
 mod cluster;
 #[path = "../sandbox/mod.rs"]
@@ -38,6 +40,7 @@ mod leaving;
 mod logs;
 mod objects;
 mod origins;
+mod pages;
 mod plugin;
 mod process;
 mod refresh;

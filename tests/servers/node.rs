@@ -40,11 +40,11 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers")
 }
 
-/// Installs the packages of the lock file, once: other tests and other processes wait, and an
-/// installation that is current is kept.
-fn install() {
-    let lock_path = directory().join("package-lock.json");
-    let stamp = directory().join("node_modules/.installed-lock-hash");
+/// Installs the packages of a directory's lock file, once: other tests and other processes wait,
+/// and an installation that is current is kept.
+pub fn install(directory: &Path) {
+    let lock_path = directory.join("package-lock.json");
+    let stamp = directory.join("node_modules/.installed-lock-hash");
     let lock_file = std::fs::File::open(&lock_path).unwrap();
     lock_file.lock().unwrap();
     let hash = super::s256(&std::fs::read_to_string(&lock_path).unwrap());
@@ -53,7 +53,7 @@ fn install() {
     }
     let output = Command::new("npm")
         .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-        .current_dir(directory())
+        .current_dir(directory)
         .output()
         .expect("npm comes with Node");
     assert!(output.status.success(), "npm ci failed:\n{}", String::from_utf8_lossy(&output.stderr));
@@ -77,7 +77,7 @@ impl NodeProcess {
     }
 
     fn start_blocking(script: &str, arguments: &[String], environment: Vec<(&'static str, String)>) -> (Self, Value) {
-        install();
+        install(&directory());
         let mut child = Command::new("node")
             .arg(script)
             .args(arguments)

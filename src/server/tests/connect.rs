@@ -117,10 +117,56 @@ async fn without_a_frontend_there_is_a_page() {
     let (state, cookie) = outside.state().await;
     let denied = format!("{CALLBACK}?error=%3Cscript%3E&error_description=canary");
     let page = outside.visit("GET", &denied, &[("cookie", &cookie)]).await;
-    assert!(page.body.contains("Not connected") && !page.body.contains("canary") && !page.body.contains("script"));
+    assert!(page.body.contains("<h1>Access was not granted</h1>") && page.body.contains("new-app_oauth_denied"));
+    assert!(!page.body.contains("canary") && !page.body.contains("script"), "{page:?}");
     let page = outside.visit("GET", &format!("{CALLBACK}?code=c&state={state}"), &[("cookie", &cookie)]).await;
     assert_eq!(page.status, StatusCode::OK);
     assert!(page.body.contains("<h1>Connected</h1>"), "{page:?}");
+    assert!(page.body.contains("New App is now connected to project web of acme."), "{page:?}");
+    // Whoever has a state that is used, or none, learns nothing of whose it was.
+    let used = outside.visit("GET", &format!("{CALLBACK}?code=c&state={state}"), &[("cookie", &cookie)]).await;
+    let never = outside.visit("GET", &format!("{CALLBACK}?code=c&state=unknown"), &[]).await;
+    assert_eq!((used.status, &used.body), (never.status, &never.body));
+    assert!(used.body.contains("<code>invalid_state</code>") && !used.body.contains("acme"), "{used:?}");
+}
+
+#[tokio::test]
+async fn a_stranger_with_a_good_state_learns_nothing() {
+    let outside = Outside::new(Setup { frontends: vec![], ..Setup::default() }).await;
+    let (state, _) = outside.state().await;
+    let stranger = outside.visit("GET", &format!("{CALLBACK}?code=c&state={state}"), &[]).await;
+    let never = outside.visit("GET", &format!("{CALLBACK}?code=c&state=unknown"), &[]).await;
+    assert_eq!((stranger.status, stranger.body), (never.status, never.body));
+}
+
+#[tokio::test]
+async fn a_link_that_nobody_could_confirm_leads_nowhere() {
+    let outside = Outside::new(Setup { check: InitiatorCheck::Confirm, frontends: vec![], ..Setup::default() }).await;
+    let (link, cookie) = outside.install().await;
+    let page = outside.visit("GET", &link, &[]).await;
+    assert_eq!(page.status, StatusCode::CONFLICT, "{page:?}");
+    assert!(page.body.contains("return_to") && !page.body.contains("acme"), "{page:?}");
+    // Who asked with this browser confirms nothing, and goes on.
+    let answer = outside.visit("GET", &link, &[("cookie", &cookie)]).await;
+    assert_eq!(answer.location().host_str(), Some("provider.example"));
+}
+
+#[tokio::test]
+async fn a_click_where_connections_are_confirmed_changes_nothing() {
+    let outside = Outside::new(Setup { check: InitiatorCheck::Confirm, ..Setup::default() }).await;
+    let (link, _) = outside.install().await;
+    let page = outside.visit("GET", &link, &[]).await;
+    assert!(page.body.contains("return to app.example.com, where"), "{page:?}");
+    let field = |name: &str| {
+        let (_, rest) = page.body.split_once(&format!("name=\"{name}\" value=\"")).unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    };
+    let form = format!("ticket={}&token={}", field("ticket"), field("token"));
+    let request = Request::post(START).header("content-type", "application/x-www-form-urlencoded");
+    let clicked = outside.send(request.header("cookie", page.cookie()).body(Body::from(form)).unwrap()).await;
+    let state = clicked.location().query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+    let back = outside.visit("GET", &format!("{CALLBACK}?code=c&state={state}"), &[("cookie", &page.cookie())]).await;
+    assert!(back.location().query().unwrap().contains("status=confirm"), "{back:?}");
 }
 
 #[tokio::test]

@@ -11,8 +11,9 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use integration_operator::recording::format::{Answer, Exchange};
 use proxy::{Authority, Received};
-use recording::{Answer, Exchange};
+use recording::{is_at, mismatches, same_place};
 use serde_json::Value;
 
 /// A proxy that plays vendors.
@@ -70,7 +71,7 @@ impl Vendor {
     /// From now on this exchange is answered otherwise, as often as it is asked.
     pub fn instead(&self, exchange: &Exchange) {
         let mut stage = lock(&self.stage);
-        stage.played.retain(|played| !played.request.same_place(&exchange.request));
+        stage.played.retain(|played| !same_place(&played.request, &exchange.request));
         stage.played.push(exchange.clone());
     }
 
@@ -102,17 +103,17 @@ impl Stage {
     fn answer(&mut self, request: &Received) -> Answer {
         self.requests.push(format!("{} {}", request.method, request.url));
         // Calls to one place may come at once, as when two tokens are revoked: then in any order.
-        let alike = self.script.iter().take_while(|exchange| exchange.request.is_at(request));
-        let exact = alike.clone().position(|exchange| exchange.request.mismatches(request).is_empty());
+        let alike = self.script.iter().take_while(|exchange| is_at(&exchange.request, request));
+        let exact = alike.clone().position(|exchange| mismatches(&exchange.request, request).is_empty());
         if alike.count() > 0
             && let Some(exchange) = self.script.remove(exact.unwrap_or(0))
         {
-            self.complaints.extend(exchange.request.mismatches(request));
-            self.played.retain(|played| !played.request.same_place(&exchange.request));
+            self.complaints.extend(mismatches(&exchange.request, request));
+            self.played.retain(|played| !same_place(&played.request, &exchange.request));
             self.played.push(exchange.clone());
             return exchange.answer;
         }
-        if let Some(exchange) = self.played.iter().find(|exchange| exchange.request.is_at(request)) {
+        if let Some(exchange) = self.played.iter().find(|exchange| is_at(&exchange.request, request)) {
             return exchange.answer.clone();
         }
         if !self.lenient {

@@ -6,10 +6,11 @@ use std::net::Ipv4Addr;
 
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, Uri, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use integration_operator::digest::random_token;
+use integration_operator::server::pages;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -79,18 +80,11 @@ async fn come_back(State(shared): State<Shared>, uri: Uri, Query(back): Query<Re
     if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
         return StatusCode::NOT_FOUND.into_response();
     }
+    let page = pages::back_at_the_terminal(back.status.as_deref());
     // A reload of the page finds the first answer taken, and that is enough.
     let _ = shared.returns.try_send(back);
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    (headers, Html(PAGE)).into_response()
+    pages::guarded(page)
 }
-
-const PAGE: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>kubectl integration</title>\
-    <p>You may close this window and go back to the terminal.</p></html>";
 
 #[cfg(test)]
 mod tests {
