@@ -63,7 +63,7 @@ pub fn init(directives: &str, format: LogFormat) -> Result<Log, ParseError> {
 }
 
 impl Log {
-    /// Does what a file says, from now on and whenever it changes. Its limits are those of `LOG`: see [`is_safe`].
+    /// Does what a file says, from now on and whenever it changes. Its limits are those of `LOG`: see `is_safe`.
     pub async fn follow(self, path: PathBuf) {
         // What was taken over, or found useless, last: nothing is told twice.
         let (mut taken, mut told) = (None, None);
