@@ -14,6 +14,9 @@ FETCH_FLAGS := $(if $(TEST_KUBECONFIG),,$(if $(filter true 1,$(CI)),--build))
 .DEFAULT_GOAL := help
 .PHONY: help demo test image image-check fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds chart chart-lint
 .PHONY: screenshots fmt
+.PHONY: help book demo test fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds fmt
+.PHONY: help demo test fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds screenshots fmt
+.PHONY: help demo test image image-check fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds fmt
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,5 +86,19 @@ chart: ## Write what is generated of the chart, and pack it into target/chart/
 crds: ## Write the generated files: crds/ and the reference pages in docs/
 	UPDATE=1 $(CARGO) test --test generated
 
+# Built once, in some minutes, and kept beside the control plane of the tests; MDBOOK names another.
+MDBOOK_VERSION := 0.5.4
+MDBOOK_ROOT := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/integration-operator/tools/mdbook-$(MDBOOK_VERSION)
+MDBOOK ?= $(MDBOOK_ROOT)/bin/mdbook
+book: ## Make a book of docs/, in target/book
+	@command -v $(MDBOOK) >/dev/null || { \
+		echo "building mdbook $(MDBOOK_VERSION), once, in some minutes"; \
+		$(CARGO) install --quiet --locked mdbook --version $(MDBOOK_VERSION) --no-default-features --features search \
+			--root $(MDBOOK_ROOT); }
+	rm -rf target/book
+	$(MDBOOK) build
+	cp -R examples target/book/
+	mkdir -p target/book/src/provider && cp -R src/provider/catalogue target/book/src/provider/
+	@echo "open target/book/docs/index.html"
 screenshots: ## Write docs/images/, the pictures of the pages for people; needs Chromium
 	UPDATE_SCREENSHOTS=1 $(CARGO) test --test it pictures_for_the_documentation

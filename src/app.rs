@@ -31,6 +31,7 @@ use crate::server::limits::LimitOptions;
 use crate::server::probes::Readiness;
 use crate::server::{self, ServerOptions, ServerState};
 use crate::tenancy::Tenants;
+use crate::trace::export::{self, TraceError};
 use crate::watching::Place;
 
 /// Provider calls that may be under way at once.
@@ -57,6 +58,9 @@ pub enum StartError {
     /// The signing key is not to be had.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// Traces cannot be exported.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// An address is taken or not ours.
     #[error("cannot listen on {address}")]
     Listen {
@@ -89,6 +93,7 @@ pub fn outbound(egress: &Egress) -> Result<Outbound, StartError> {
 /// Runs the operator until SIGTERM or SIGINT.
 pub async fn run(options: Run) -> Result<(), StartError> {
     let stop = on_signal()?;
+    let traces = options.otlp_endpoint.as_ref().map(|at| export::start(at, &options.identity)).transpose()?;
     let places = Place::all(&options.watch_namespaces);
     let client = client().await?;
     let outbound = outbound(&options.egress)?;
@@ -154,6 +159,9 @@ pub async fn run(options: Run) -> Result<(), StartError> {
     tasks.close();
     // Whoever keeps a connection open does not keep the process.
     let _ = tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -116,6 +116,14 @@ pub struct Run {
     /// What is logged, such as `info` or `integration_operator=debug,kube=warn`.
     #[arg(long, env = "LOG", default_value = "info", help_heading = "Logs")]
     pub log: String,
+    /// File that says what is logged, in the place of --log and in the same words. It is looked at every few seconds;
+    /// while it is missing or cannot be understood, what was said before stays.
+    #[arg(long, env = "LOG_DIRECTIVES_FILE", help_heading = "Logs")]
+    pub log_directives_file: Option<PathBuf>,
+    /// Collector that traces are sent to, by OTLP over HTTP, such as `http://collector.monitoring:4318`; none when
+    /// missing.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = collector, help_heading = "Traces")]
+    pub otlp_endpoint: Option<Url>,
 }
 
 /// How providers are reached.
@@ -178,6 +186,15 @@ fn public_url(text: &str) -> Result<Url, String> {
         "http" if is_loopback(&url) => Ok(url),
         "http" => Err("http is for loopback only; use https, by an Ingress for example".to_owned()),
         _ => Err("must be an https address".to_owned()),
+    }
+}
+
+/// An address that `/v1/traces` can be added to.
+fn collector(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    match url.scheme() {
+        "http" | "https" if url.query().is_none() && url.fragment().is_none() => Ok(url),
+        _ => Err("must be an http or https address without query, and the port that takes OTLP over HTTP".to_owned()),
     }
 }
 

@@ -41,4 +41,5 @@ pub mod server;
 pub mod telemetry;
 pub mod tenancy;
 pub mod text;
+pub mod trace;
 pub mod watching;

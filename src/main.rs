@@ -28,8 +28,14 @@ fn main() -> anyhow::Result<ExitCode> {
             };
         }
         Command::Run(options) => {
-            telemetry::init(&options.log, options.log_format).context("--log cannot be read")?;
-            block_on(app::run(*options))?.map_err(Into::into)
+            let log = telemetry::init(&options.log, options.log_format).context("--log cannot be read")?;
+            block_on(async {
+                if let Some(file) = options.log_directives_file.clone() {
+                    tokio::spawn(log.follow(file));
+                }
+                app::run(*options).await
+            })?
+            .map_err(Into::into)
         }
         Command::Cleanup(options) => {
             telemetry::init("info", LogFormat::Text)?;

@@ -2,22 +2,30 @@
 //!
 //! Cheap to clone. Who has something to count is given a clone, and needs to know no registry.
 
+mod definitions;
+
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::exponential_buckets;
+use prometheus_client::registry::{Metric, Registry};
 
 use crate::api::Reason;
+use crate::trace;
 
-const PREFIX: &str = "integration_operator";
+pub use definitions::{ALL, Definition, PREFIX};
+use definitions::{
+    CALLBACKS, INTEGRATIONS, LATENESS, LEADER, ORPHANS, RECONCILE_ERRORS, REFRESHES, REQUESTS, SOONEST_EXPIRY,
+    TOKEN_REQUESTS,
+};
 
 /// The metrics of this process.
 #[derive(Clone)]
@@ -28,8 +36,8 @@ pub struct Metrics {
 struct Inner {
     registry: Registry,
     refreshes: Family<Refresh, Counter>,
-    lateness: Histogram,
-    token_requests: Family<Provider, Histogram>,
+    lateness: Traced,
+    token_requests: Family<Provider, Traced>,
     reconcile_errors: Family<Reasoned, Counter>,
     integrations: Family<Reasoned, Gauge>,
     soonest_expiry: Gauge,
@@ -37,6 +45,23 @@ struct Inner {
     orphans: Gauge,
     callbacks: Family<Callback, Counter>,
     requests: Family<Request, Counter>,
+}
+
+/// A histogram whose buckets name a trace that fell into them.
+type Traced = HistogramWithExemplars<Trace>;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Trace {
+    trace_id: String,
+}
+
+/// How a scrape wants the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposition {
+    /// `OpenMetrics`, with exemplars.
+    OpenMetrics,
+    /// The older text format of Prometheus, which knows no exemplars.
+    Text,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -76,35 +101,23 @@ impl Default for Metrics {
 impl Metrics {
     /// Metrics that stand at zero.
     pub fn new() -> Self {
-        // 10 ms to 5 min: a refresh is late by milliseconds, or by an outage.
-        let lateness = Histogram::new(exponential_buckets(0.01, 2.0, 16));
-        let token_requests = Family::new_with_constructor(token_request_buckets as fn() -> Histogram);
+        let lateness = lateness_buckets();
+        let token_requests = Family::new_with_constructor(token_request_buckets as fn() -> Traced);
         let (reconcile_errors, integrations) = (Family::default(), Family::default());
         let (soonest_expiry, leader, orphans) = (Gauge::default(), Gauge::default(), Gauge::default());
         let (refreshes, callbacks, requests) = (Family::default(), Family::default(), Family::default());
         let mut registry = Registry::with_prefix(PREFIX);
-        registry.register("refreshes", "Refreshes by provider and outcome", Family::clone(&refreshes));
-        registry.register("refresh_lateness_seconds", "Time from the planned moment to the request", lateness.clone());
-        registry.register(
-            "token_request_seconds",
-            "Time that providers take for a token",
-            Family::clone(&token_requests),
-        );
-        registry.register("reconcile_errors", "Reconciles that failed, by reason", Family::clone(&reconcile_errors));
-        registry.register(
-            "integrations",
-            "Integrations by reason of their Ready condition",
-            Family::clone(&integrations),
-        );
-        registry.register(
-            "soonest_expiry_timestamp_seconds",
-            "When the first access token that is to be refreshed expires (Unix time); 0 when none does",
-            soonest_expiry.clone(),
-        );
-        registry.register("orphaned_grants", "Grants whose integration is gone", orphans.clone());
-        registry.register("leader", "1 while this replica reconciles", leader.clone());
-        registry.register("callbacks", "Callbacks by ending", Family::clone(&callbacks));
-        registry.register("http_requests", "Requests by method, route and status", Family::clone(&requests));
+        let known = &mut registry;
+        add(known, REFRESHES, Family::clone(&refreshes));
+        add(known, LATENESS, lateness.clone());
+        add(known, TOKEN_REQUESTS, Family::clone(&token_requests));
+        add(known, RECONCILE_ERRORS, Family::clone(&reconcile_errors));
+        add(known, INTEGRATIONS, Family::clone(&integrations));
+        add(known, SOONEST_EXPIRY, soonest_expiry.clone());
+        add(known, ORPHANS, orphans.clone());
+        add(known, LEADER, leader.clone());
+        add(known, CALLBACKS, Family::clone(&callbacks));
+        add(known, REQUESTS, Family::clone(&requests));
         Self {
             inner: Arc::new(Inner {
                 registry,
@@ -129,13 +142,13 @@ impl Metrics {
 
     /// A refresh began this long after its planned moment.
     pub fn lateness(&self, late: Duration) {
-        self.inner.lateness.observe(late.as_secs_f64());
+        observe(&self.inner.lateness, late);
     }
 
     /// A token request, for a code or a refresh, took this long.
     pub fn token_request(&self, provider: &str, took: Duration) {
         let labels = Provider { provider: provider.to_owned() };
-        self.inner.token_requests.get_or_create(&labels).observe(took.as_secs_f64());
+        observe(&self.inner.token_requests.get_or_create(&labels), took);
     }
 
     /// A reconcile failed.
@@ -173,17 +186,56 @@ impl Metrics {
         self.inner.requests.get_or_create(&labels).inc();
     }
 
-    /// `OpenMetrics` text.
-    pub fn encode(&self) -> Result<String, fmt::Error> {
+    /// The metrics as text.
+    pub fn encode(&self, exposition: Exposition) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.inner.registry)?;
-        Ok(text)
+        Ok(match exposition {
+            Exposition::OpenMetrics => text,
+            Exposition::Text => older(&text),
+        })
     }
 }
 
+fn add(registry: &mut Registry, definition: Definition, metric: impl Metric) {
+    registry.register(definition.name, definition.help, metric);
+}
+
+/// Counts `took`, and names the trace in which it was observed, where one is kept.
+fn observe(histogram: &Traced, took: Duration) {
+    let exemplar = trace::current().trace_id().map(|trace_id| Trace { trace_id });
+    let at = exemplar.is_some().then(SystemTime::now);
+    histogram.observe(took.as_secs_f64(), exemplar, at);
+}
+
+/// `OpenMetrics` in the words of the older format: a counter is declared by the name that its samples have, and there
+/// are no exemplars and no end mark. No label of ours holds a `#`.
+fn older(text: &str) -> String {
+    let counters: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    let mut older = String::with_capacity(text.len());
+    for line in text.lines().filter(|line| *line != "# EOF") {
+        let declared = ["# HELP ", "# TYPE "].iter().find_map(|kind| Some((*kind, line.strip_prefix(kind)?)));
+        match declared.and_then(|(kind, rest)| Some((kind, rest.split_once(' ')?))) {
+            Some((kind, (name, rest))) if counters.contains(&name) => {
+                older.extend([kind, name, "_total ", rest]);
+            }
+            Some(_) => older.push_str(line),
+            None => older.push_str(line.split_once(" # ").map_or(line, |(sample, _)| sample)),
+        }
+        older.push('\n');
+    }
+    older
+}
+
+/// 10 ms to 5 min: a refresh is late by milliseconds, or by an outage.
+fn lateness_buckets() -> Traced {
+    Traced::new(exponential_buckets(0.01, 2.0, 16))
+}
+
 /// 10 ms to 40 s: a request to a provider may take 30 s.
-fn token_request_buckets() -> Histogram {
-    Histogram::new(exponential_buckets(0.01, 2.0, 13))
+fn token_request_buckets() -> Traced {
+    Traced::new(exponential_buckets(0.01, 2.0, 13))
 }
 
 /// Anybody can make methods up; a label takes only those that exist.
@@ -201,26 +253,4 @@ fn known(method: &Method) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_and_encodes() {
-        let metrics = Metrics::new();
-        metrics.clone().refresh("slack", "refreshed");
-        metrics.callback("success");
-        metrics.leads(true);
-        metrics.lateness(Duration::from_millis(5));
-        metrics.request(&Method::from_bytes(b"BREW").unwrap(), "/v1/providers", StatusCode::OK);
-        let text = metrics.encode().unwrap();
-        for line in [
-            "integration_operator_refreshes_total{provider=\"slack\",outcome=\"refreshed\"} 1",
-            "integration_operator_callbacks_total{ending=\"success\"} 1",
-            "integration_operator_leader 1",
-            "integration_operator_refresh_lateness_seconds_count 1",
-            "integration_operator_http_requests_total{method=\"other\",route=\"/v1/providers\",status=\"200\"} 1",
-        ] {
-            assert!(text.contains(line), "{line} in {text}");
-        }
-    }
-}
+mod tests;

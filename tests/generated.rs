@@ -111,6 +111,28 @@ const fn met_in(reason: Reason) -> &'static str {
 }
 
 #[test]
+fn metrics_are_documented() -> Outcome {
+    let mut text = String::from(
+        "# Metrics\n\n\
+         <!-- Generated from src/metrics/definitions.rs by `make crds`; edit there. -->\n\n\
+         Every replica serves them at `/metrics` of its second port (`--metrics-listen`). They are aggregates: no label \
+         names a tenant, a project or an integration. Who asks for `application/openmetrics-text`, as Prometheus does, \
+         gets OpenMetrics, with exemplars where [traces](operations.md#traces) are kept: the `trace_id` of an \
+         observation in each bucket. Others get the older text format.\n\n\
+         | name | type | labels | unit | says |\n|---|---|---|---|---|\n",
+    );
+    for metric in integration_operator::metrics::ALL {
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let (name, kind, unit) = (metric.full_name(), metric.kind, metric.unit);
+        writeln!(text, "| `{name}` | {kind} | {} | {unit} | {}. {} |", labels.join(", "), metric.help, metric.more)?;
+    }
+    text.push_str(
+        "\nA counter appears with its first count. A histogram has `_bucket`, `_sum` and `_count` behind its name.\n",
+    );
+    settle(&doc("metrics.md"), &text)
+}
+
+#[test]
 fn conditions_are_documented() -> Outcome {
     let types = [
         (ConditionType::Ready, "The summary. `True`: the access token in the Secret can be used."),

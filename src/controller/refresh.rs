@@ -22,6 +22,7 @@ use crate::oauth::revoke::revoke_tokens;
 use crate::oauth::token::{TokenOutcome, TokenRequest, send};
 use crate::provider::registry::Usable;
 use crate::sensitive::Sensitive;
+use crate::trace::{self, Kind, Span};
 
 /// What came of a refresh.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ pub async fn refresh(context: &Arc<Context>, usable: &Usable, job: Job) -> Outco
     let (context, usable) = (Arc::clone(context), usable.clone());
     let uid = job.uid.clone();
     let tasks = context.tasks.clone();
-    let task = tasks.spawn(async move {
+    let task = tasks.spawn(trace::carried(async move {
         let attempt = uuid::Uuid::new_v4().to_string();
         context.memories.update(&uid, |memory| memory.in_flight = Some(attempt.clone()));
         let run = Run { context: &context, usable: &usable, job: &job, attempt: &attempt };
@@ -78,7 +79,7 @@ pub async fn refresh(context: &Arc<Context>, usable: &Usable, job: Job) -> Outco
         }
         log(&job, &outcome);
         outcome
-    });
+    }));
     match task.await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) if error.is_conflict() || error.is_missing() => Outcome::Superseded,
@@ -98,12 +99,13 @@ pub async fn refresh(context: &Arc<Context>, usable: &Usable, job: Job) -> Outco
 fn log(job: &Job, outcome: &Result<Outcome, StoreError>) {
     let owner = &job.view.summary.integration;
     let (namespace, name, set) = (&owner.namespace, &owner.name, job.set.as_deref());
+    let trace_id = trace::current().trace_id();
     match outcome {
         Ok(Outcome::Renewed(held)) => {
             let chain = held.view.summary.chain(set);
             let generation = chain.as_ref().map(|chain| chain.generation);
             let expires_at = chain.and_then(|chain| chain.expires_at).map(tracing::field::display);
-            tracing::debug!(namespace, name, set, generation, expires_at, "refreshed");
+            tracing::debug!(namespace, name, set, generation, expires_at, trace_id, "refreshed");
         }
         Ok(Outcome::Ended(held)) => {
             let message = match set {
@@ -117,7 +119,7 @@ fn log(job: &Job, outcome: &Result<Outcome, StoreError>) {
         }
         Ok(Outcome::Failed(failure)) => {
             let (reason, cause) = (failure.reason.as_str(), &failure.cause);
-            tracing::warn!(namespace, name, set, reason, cause, "not refreshed");
+            tracing::warn!(namespace, name, set, reason, cause, trace_id, "not refreshed");
         }
         Ok(Outcome::Superseded) => tracing::debug!(namespace, name, set, "somebody else wrote to the grant"),
         Err(error) => tracing::warn!(namespace, name, set, error = chain(error), "not refreshed"),
@@ -146,7 +148,8 @@ impl Run<'_> {
             }
         };
         let send_by = monotonic() + SEND_WINDOW;
-        let held = self.write_intent().await?;
+        let intending = Span::child("intent", Kind::Internal);
+        let held = intending.run(self.write_intent()).await?;
         let tokens = held.grant.tokens_of(self.set());
         let Some((refresh_token, access_token)) =
             tokens.and_then(|tokens| Some((tokens.refresh_token.clone()?, tokens.access_token.clone())))
@@ -168,7 +171,9 @@ impl Run<'_> {
         self.context.metrics.token_request(&self.usable.provider.reference.name, started.elapsed());
         outcome.tell(admission);
         match outcome {
-            TokenOutcome::Tokens(answer) => Box::pin(self.persist(held, &answer)).await,
+            TokenOutcome::Tokens(answer) => {
+                Span::child("persist", Kind::Internal).run(Box::pin(self.persist(held, &answer))).await
+            }
             TokenOutcome::Refused { refusal, retry_after } => self.refused(&held, &refusal, retry_after).await,
             TokenOutcome::NotSent(error) => {
                 self.drop_intent(&held.view).await;

@@ -3,6 +3,8 @@
 mod account;
 mod keys;
 mod token;
+#[cfg(test)]
+mod tools;
 
 use std::collections::BTreeMap;
 

@@ -17,6 +17,7 @@ use crate::provider::registry::{LookupError, Usable};
 use crate::provider::resolved::OAuthClient;
 use crate::sensitive::Sensitive;
 use crate::tenancy::TenantMismatch;
+use crate::trace;
 
 /// Who asks, and how.
 #[derive(Clone, Debug, Default)]
@@ -121,6 +122,7 @@ impl Flow {
             request: who.request,
             return_to: who.return_to,
             browsers: who.browser.as_deref().map(browser_hash).into_iter().collect(),
+            traceparent: trace::current().traceparent(),
             created_at: now,
             deadline: now + LIFETIME,
             parked: None,

@@ -4,7 +4,7 @@
 //! visit consumes nothing; then the attempt is consumed, and only the one visit that consumed it goes on.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use url::Url;
 
@@ -17,6 +17,7 @@ use crate::digest::{equal, random_token, short_hash};
 use crate::oauth::attempt::{Attempt, CONFIRM_WINDOW, Parked, attempt_name};
 use crate::provider::registry::Usable;
 use crate::sensitive::Sensitive;
+use crate::trace::{self, Kind, Span};
 
 /// How long a browser waits for the exchange before it is sent on with `status=pending`.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -184,6 +185,7 @@ impl Flow {
         };
         let failed = |failure| finished(Ending::Failed(failure), self.frontends.first().cloned(), None);
         let Some(response) = response else { return failed(Failure::InvalidState) };
+        let since = SystemTime::now();
         let state = match (&response.state, &response.error, &response.code) {
             (Some(state), ..) => state.clone(),
             // Nothing can be consumed without a state, and nothing is.
@@ -200,7 +202,13 @@ impl Flow {
             }
         };
         let frontend = self.return_address(&stored.attempt);
-        let ending = self.finish(&stored, response, browser).await;
+        // What the browser says of traces is not believed: only who holds the state comes this far.
+        let span = Span::continuing(stored.attempt.traceparent.as_deref(), "callback", Kind::Server, since);
+        let ending = span.within(Box::pin(self.finish(&stored, response, browser))).await;
+        if let Err(failure) = &ending {
+            span.fail(failure.as_str());
+        }
+        span.end();
         finished(ending.unwrap_or_else(Ending::Failed), frontend, Some(About::from(&stored.attempt)))
     }
 
@@ -232,7 +240,7 @@ impl Flow {
     /// The exchange runs in a task of its own: neither a closed tab nor a shutdown loses its answer.
     async fn exchange_patiently(&self, attempt: Attempt, usable: Usable, code: Sensitive) -> Result<Ending, Failure> {
         let flow = self.clone();
-        let task = self.tasks.spawn(async move {
+        let task = self.tasks.spawn(trace::carried(async move {
             let name = attempt.integration.name.clone();
             let outcome = exchange(&flow, &attempt, &usable, code, false).await;
             match &outcome {
@@ -245,7 +253,7 @@ impl Flow {
                 ),
             }
             outcome
-        });
+        }));
         match tokio::time::timeout(PATIENCE, task).await {
             Err(_) => Ok(Ending::Pending),
             Ok(Ok(Ok(()))) => Ok(Ending::Success),

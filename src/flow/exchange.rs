@@ -3,7 +3,7 @@
 //! Runs in a task of its own. The grant is written before anything else is asked of the provider or looked at, so that
 //! from the moment the provider has given tokens there is as little as possible that can lose them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use kube::api::Api;
@@ -25,6 +25,7 @@ use crate::provider::outbound::SendError;
 use crate::provider::registry::Usable;
 use crate::publish::withdraw;
 use crate::sensitive::Sensitive;
+use crate::trace::{self, Kind, Span};
 
 /// How long tokens that the provider has given are held in memory while the API server takes no writes.
 const STORE_PATIENCE: Duration = Duration::from_mins(5);
@@ -59,8 +60,44 @@ pub enum ExchangeError {
     Store(#[from] StoreError),
 }
 
-/// Exchanges `code` for tokens and keeps them. `accept`: another account may replace the connected one.
+impl ExchangeError {
+    /// In a word.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "refused",
+            Self::NotSent(_) => "not sent",
+            Self::Ambiguous(_) => "ambiguous",
+            Self::Gone => "gone",
+            Self::AccountMismatch => "account mismatch",
+            Self::Integration(_) | Self::Store(_) => "storage failed",
+        }
+    }
+}
+
+/// Exchanges `code` for tokens and keeps them, in the trace that is under way or else that of the attempt. `accept`:
+/// another account may replace the connected one.
 pub async fn exchange(
+    flow: &Flow,
+    attempt: &Attempt,
+    usable: &Usable,
+    code: Sensitive,
+    accept: bool,
+) -> Result<(), ExchangeError> {
+    let parent = attempt.traceparent.as_deref();
+    let span = match Span::child("exchange", Kind::Internal) {
+        span if span.is_some() => span,
+        _ => Span::continuing(parent, "exchange", Kind::Internal, SystemTime::now()),
+    };
+    span.set("integration.namespace", &*attempt.integration.namespace);
+    span.set("integration.name", &*attempt.integration.name);
+    let outcome = span.within(Box::pin(carry_out(flow, attempt, usable, code, accept))).await;
+    if let Err(error) = &outcome {
+        span.fail(error.word());
+    }
+    outcome
+}
+
+async fn carry_out(
     flow: &Flow,
     attempt: &Attempt,
     usable: &Usable,
@@ -71,7 +108,8 @@ pub async fn exchange(
         return Err(ExchangeError::Gone);
     }
     let answer = tokens_for(flow, attempt, usable, code).await?;
-    let grant = Box::pin(keep(flow, attempt, usable, &answer, accept)).await?;
+    let keeping = Span::child("write grant", Kind::Internal);
+    let grant = keeping.run(Box::pin(keep(flow, attempt, usable, &answer, accept))).await?;
     if matches!(still_wanted(flow, &attempt.integration, attempt.provider.kind).await, Ok(false)) {
         // Deletion may have passed by before the grant was there; nobody else will clean it up.
         give_back(flow, Some(&usable.credentials), &grant).await;
@@ -280,6 +318,7 @@ pub(super) async fn replace(
         handled: Some(handled),
         orphaned: Some(None),
         leaving: Some(None),
+        trace: Some(trace::current().kept_traceparent()),
     };
     let view = flow.grants.replace(&held.view, grant, &marks).await?;
     // The tokens before: revoked only where that cannot end the new grant or a sibling's. The new grant stands by now, so

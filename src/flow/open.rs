@@ -4,6 +4,8 @@
 //! is shown who asks for what first, and goes on by a click that is tied to its own cookie. Where connections are
 //! confirmed at their end, the click lets the browser on and no more.
 
+use std::time::SystemTime;
+
 use url::Url;
 
 use super::attempts::Stored;
@@ -14,6 +16,7 @@ use crate::oauth::attempt::{Attempt, attempt_name};
 use crate::oauth::authorize::authorization_url;
 use crate::provider::registry::Usable;
 use crate::sensitive::Sensitive;
+use crate::trace::{Kind, Span};
 
 /// What a browser that opens the link gets.
 #[derive(Debug)]
@@ -79,9 +82,13 @@ pub enum OpenError {
 impl Flow {
     /// Opens a link. `browser` is the visitor's cookie; a new one is minted by the caller where there is none.
     pub async fn open(&self, place: &Place, ticket: &str, browser: &str) -> Result<Opened, OpenError> {
+        let since = SystemTime::now();
         let (stored, usable) = self.look_up(place, ticket).await?;
         let attempt = &stored.attempt;
-        if self.initiator_check == InitiatorCheck::None || attempt.knows_browser(Some(browser)) {
+        let passes = self.initiator_check == InitiatorCheck::None || attempt.knows_browser(Some(browser));
+        let span = Span::continuing(attempt.traceparent.as_deref(), "start", Kind::Server, since);
+        span.set("integration.asks", !passes);
+        if passes {
             return Ok(Opened::Redirect(self.to_provider(attempt, &usable, ticket)));
         }
         let confirmed_at = match self.initiator_check {
@@ -104,6 +111,7 @@ impl Flow {
         if !equal(self.key.click(ticket, browser).expose(), token) {
             return Err(OpenError::Forged);
         }
+        let since = SystemTime::now();
         // A click changes the attempt by compare-and-swap; two at once are no reason to fail either.
         for _ in 0..5 {
             let (stored, usable) = self.look_up(place, ticket).await?;
@@ -115,6 +123,7 @@ impl Flow {
                     continue;
                 }
             }
+            Span::continuing(attempt.traceparent.as_deref(), "click", Kind::Server, since);
             return Ok(self.to_provider(&attempt, &usable, ticket));
         }
         Err(OpenError::Invalid)

@@ -247,6 +247,7 @@ pub(crate) mod tests_support {
             mismatch: None,
             orphaned: None,
             leaving: None,
+            trace: None,
         }
     }
 

@@ -28,6 +28,8 @@ pub const MISMATCH: &str = "integrations.tms.dev/account-mismatch-at";
 pub const ORPHANED: &str = "integrations.tms.dev/orphaned-at";
 /// Annotation with the time at which it was begun to revoke and forget the grant.
 pub const LEAVING: &str = "integrations.tms.dev/leaving-at";
+/// Annotation with the trace of the authorization, until what came of it is published.
+pub const TRACE: &str = "integrations.tms.dev/traceparent";
 
 /// A grant without its secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -201,6 +203,8 @@ pub struct GrantView {
     pub orphaned: Option<Timestamp>,
     /// When it was begun to revoke and forget it.
     pub leaving: Option<Timestamp>,
+    /// The trace of the authorization, until what came of it is published.
+    pub trace: Option<String>,
 }
 
 /// A grant Secret whose annotations cannot be read.
@@ -248,6 +252,7 @@ impl GrantView {
             mismatch: annotation(metadata, &name, MISMATCH)?,
             orphaned: annotation(metadata, &name, ORPHANED)?,
             leaving: annotation(metadata, &name, LEAVING)?,
+            trace: metadata.annotations.as_ref().and_then(|all| all.get(TRACE)).cloned(),
             name,
         })
     }

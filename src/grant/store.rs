@@ -14,12 +14,13 @@ use kube::core::PartialObjectMeta;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::record::{HANDLED, INTENT, LEAVING, MISMATCH, ORPHANED, PUBLISHED, REFUSED, SUMMARY, ViewError};
+use super::record::{HANDLED, INTENT, LEAVING, MISMATCH, ORPHANED, PUBLISHED, REFUSED, SUMMARY, TRACE, ViewError};
 use super::sharing::{self, Company};
 use super::{Grant, GrantView, Handled, Intent, Published, Refusal, Summary};
 use crate::api::MANAGER;
 use crate::digest::{authenticate, equal, short_hash};
 use crate::sensitive::Sensitive;
+use crate::trace;
 
 /// Label that tells what a Secret of the operator's namespace is.
 pub const KIND_LABEL: &str = "integrations.tms.dev/kind";
@@ -131,6 +132,8 @@ pub struct Marks {
     pub orphaned: Option<Option<jiff::Timestamp>>,
     /// When it was begun to revoke and forget the grant.
     pub leaving: Option<Option<jiff::Timestamp>>,
+    /// The trace of the authorization.
+    pub trace: Option<Option<String>>,
 }
 
 impl Marks {
@@ -151,6 +154,7 @@ impl Marks {
         mark(MISMATCH, self.mismatch.as_ref().map(|value| optional(value.as_ref())))?;
         mark(ORPHANED, self.orphaned.as_ref().map(|value| optional(value.as_ref())))?;
         mark(LEAVING, self.leaving.as_ref().map(|value| optional(value.as_ref())))?;
+        mark(TRACE, self.trace.clone().map(|value| Ok(value.map_or(Value::Null, Value::String))))?;
         Ok(annotations)
     }
 }
@@ -184,7 +188,9 @@ impl GrantStore {
     /// Creates a grant; a conflict when there is one already.
     pub async fn create(&self, grant: &Grant, handled: &Handled) -> Result<GrantView, StoreError> {
         let name = grant_name(&grant.integration.namespace, &grant.integration.name);
-        let marks = Marks { handled: Some(handled.clone()), ..Marks::default() };
+        // Whoever publishes it goes on with the trace that it came from.
+        let trace = Some(trace::current().kept_traceparent());
+        let marks = Marks { handled: Some(handled.clone()), trace, ..Marks::default() };
         let (annotations, data) = self.encode(grant, &marks, &name)?;
         let secret = Secret {
             metadata: ObjectMeta {

@@ -75,6 +75,9 @@ pub struct Attempt {
     /// Hashes of the browsers that may finish this flow.
     #[serde(default)]
     pub browsers: Vec<String>,
+    /// The trace that it belongs to; not a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// When it began.
     pub created_at: Timestamp,
     /// When it ends.

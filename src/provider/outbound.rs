@@ -31,6 +31,7 @@ use ipnet::IpNet;
 use thiserror::Error;
 use url::Url;
 
+use crate::trace::{Kind, Span};
 use clients::Clients;
 pub use names::Forbidden;
 use names::Policy;
@@ -153,6 +154,18 @@ pub enum SendError {
     },
 }
 
+impl SendError {
+    /// In a word.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Forbidden(_) => "forbidden",
+            Self::NotSent(_) => "not sent",
+            Self::Unknown { cause: Interruption::Timeout(_), .. } => "timed out",
+            Self::Unknown { .. } => "broken",
+        }
+    }
+}
+
 /// What came between a request and its answer.
 #[derive(Debug, Error)]
 pub enum Interruption {
@@ -231,6 +244,19 @@ impl Outbound {
             Way::Played(player) => return player.play(&request),
         };
         let client = clients.client(&request.private_networks).map_err(SendError::NotSent)?;
+        let span = Span::child(request.method.as_str(), Kind::Client);
+        span.set("http.request.method", request.method.as_str());
+        // The host alone: paths of some apps are secrets.
+        span.set("server.address", request.url.host_str().unwrap_or_default());
+        let answer = span.within(Self::exchange(&client, request)).await;
+        match &answer {
+            Ok(answer) => span.set("http.response.status_code", answer.status.as_u16()),
+            Err(error) => span.fail(error.word()),
+        }
+        answer
+    }
+
+    async fn exchange(client: &reqwest::Client, request: OutboundRequest) -> Result<OutboundResponse, SendError> {
         let mut builder = client
             .request(request.method, request.url)
             .headers(request.headers)

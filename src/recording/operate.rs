@@ -89,6 +89,7 @@ impl App {
             request: None,
             return_to: None,
             browsers: vec![],
+            traceparent: None,
             created_at: now,
             deadline: now,
             parked: None,

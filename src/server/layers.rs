@@ -6,25 +6,29 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
-use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_LENGTH};
+use http::{HeaderMap, Method};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 
 use super::error::ApiError;
 use super::pages::{self, guarded};
 use crate::metrics::Metrics;
+use crate::trace::{self, Kind, Span, TRACEPARENT};
 
 /// Longest that a handler may take: longer than a confirmation whose provider takes the 30 s that a request to it has.
 const PATIENCE: Duration = Duration::from_secs(45);
 /// How requests outside of every route are called.
 const UNMATCHED: &str = "unmatched";
+/// What routes have that are for callers with a token, and what those have that are for browsers.
+const CALLERS: &str = "/v1/";
+const BROWSERS: &str = "/api/public/";
 
 /// Wraps routes into what every request gets. `base`: the path of the public address, without a slash at its end.
 pub(super) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, base: &str, metrics: Metrics) -> Router<S> {
@@ -77,11 +81,18 @@ async fn observe(State(metrics): State<Metrics>, request: Request, next: Next) -
     let route =
         request.extensions().get::<MatchedPath>().map_or_else(|| UNMATCHED.to_owned(), |path| path.as_str().to_owned());
     let method = request.method().clone();
-    let span = tracing::info_span!("request", %method, route, status = tracing::field::Empty);
+    let trace = traced(&method, &route, &request);
+    let trace_id = trace.trace_id();
+    let span = tracing::info_span!("request", %method, route, status = tracing::field::Empty, trace_id);
     let started = Instant::now();
     let run = async {
-        let response = next.run(request).await;
+        let response = trace.within(next.run(request)).await;
         let status = response.status();
+        trace.set("http.response.status_code", status.as_u16());
+        if status.is_server_error() {
+            trace.fail("answered with an error of the server");
+        }
+        trace.end();
         tracing::Span::current().record("status", status.as_u16());
         tracing::debug!(milliseconds = started.elapsed().as_millis(), "answered");
         metrics.request(&method, &route, status);
@@ -90,9 +101,23 @@ async fn observe(State(metrics): State<Metrics>, request: Request, next: Next) -
     run.instrument(span).await
 }
 
+/// The trace of a caller goes on. Browsers' does not: anybody could name one. Their requests belong to the trace of
+/// the attempt whose ticket or state they bring, see [`crate::flow`].
+fn traced(method: &Method, route: &str, request: &Request) -> Span {
+    if !trace::is_on() || !route.contains(CALLERS) || route.contains(BROWSERS) {
+        return Span::default();
+    }
+    let parent = request.headers().get(TRACEPARENT).and_then(|parent| parent.to_str().ok());
+    let span = Span::continuing(parent, format!("{method} {route}"), Kind::Server, SystemTime::now());
+    span.set("http.request.method", method.as_str());
+    span.set("http.route", route);
+    span
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Exposition;
     use axum::body::{Body, to_bytes};
     use axum::routing::get;
     use http::StatusCode;
@@ -115,7 +140,7 @@ mod tests {
         let (status, body, metrics) = ask("/panic/canary").await;
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(body.contains("\"internal\"") && !body.contains("canary"), "{body}");
-        let text = metrics.encode().unwrap();
+        let text = metrics.encode(Exposition::OpenMetrics).unwrap();
         assert!(text.contains("route=\"/panic/{id}\",status=\"500\"} 1"), "{text}");
     }
 

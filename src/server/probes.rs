@@ -7,12 +7,14 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE, VARY};
+use http::{HeaderMap, StatusCode};
 
 use super::error::ApiError;
-use crate::metrics::Metrics;
+use crate::metrics::{Exposition, Metrics};
 
+/// Content type of the older text format of Prometheus.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Content type of `OpenMetrics` text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -58,9 +60,22 @@ async fn ready(State(readiness): State<Readiness>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", missing.join(", "))).into_response()
 }
 
-async fn scrape(State(metrics): State<Metrics>) -> Result<Response, ApiError> {
-    let text = metrics.encode().map_err(|_| ApiError::Internal)?;
-    Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
+async fn scrape(State(metrics): State<Metrics>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let (exposition, content_type) =
+        if takes_open_metrics(&headers) { (Exposition::OpenMetrics, OPEN_METRICS) } else { (Exposition::Text, TEXT) };
+    let text = metrics.encode(exposition).map_err(|_| ApiError::Internal)?;
+    Ok(([(CONTENT_TYPE, content_type), (VARY, "accept")], text).into_response())
+}
+
+/// Whether `OpenMetrics` is among the types that are asked for by name.
+fn takes_open_metrics(headers: &HeaderMap) -> bool {
+    let lists = headers.get_all(ACCEPT).iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("application/openmetrics-text"));
+        let refused = parts.filter_map(|part| part.strip_prefix("q=")).any(|weight| weight.parse() == Ok(0.0));
+        named && !refused
+    })
 }
 
 #[cfg(test)]
@@ -92,10 +107,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_knows_open_metrics_gets_it() {
+        for (accept, wanted) in [
+            ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1", OPEN_METRICS),
+            ("text/plain, application/OpenMetrics-Text", OPEN_METRICS),
+            ("application/openmetrics-text;q=0, text/plain", TEXT),
+            ("*/*", TEXT),
+        ] {
+            let request = Request::get("/metrics").header(ACCEPT, accept).body(Body::empty()).unwrap();
+            let response = router(Readiness::default(), Metrics::new()).oneshot(request).await.unwrap();
+            assert_eq!(response.headers()[CONTENT_TYPE], wanted, "{accept}");
+            let body = to_bytes(response.into_body(), 1 << 16).await.unwrap();
+            assert_eq!(body.ends_with(b"# EOF\n"), wanted == OPEN_METRICS, "{accept}");
+        }
+    }
+
+    #[tokio::test]
     async fn metrics_are_scraped() {
         let (status, text) = ask(&Readiness::default(), "/metrics").await;
         assert_eq!(status, StatusCode::OK);
-        assert!(text.ends_with("# EOF\n"), "{text}");
+        assert!(text.contains("# TYPE integration_operator_leader gauge\n"), "{text}");
         assert_eq!(ask(&Readiness::default(), "/other").await.0, StatusCode::NOT_FOUND);
     }
 }

@@ -261,7 +261,7 @@ async fn requests_are_counted_by_route() {
     let outside = outside().await;
     outside.install().await;
     outside.visit("GET", "/canary", &[]).await;
-    let text = outside.metrics.encode().unwrap();
+    let text = outside.metrics.encode(crate::metrics::Exposition::OpenMetrics).unwrap();
     let route = "/v1/tenants/{tenant}/projects/{project}/integrations/{type}/install";
     assert!(text.contains(&format!("method=\"GET\",route=\"{route}\",status=\"200\"}} 1")), "{text}");
     assert!(text.contains("route=\"unmatched\",status=\"404\"} 1") && !text.contains("canary"), "{text}");

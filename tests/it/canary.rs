@@ -4,6 +4,7 @@ use kube::api::{Api, DynamicObject, ListParams};
 use kube::discovery::{Discovery, verbs};
 use serde_json::json;
 
+use crate::collector::Collector;
 use crate::connect::description;
 use crate::sandbox::{Consent, Effect, Endpoint, Fault, Sandbox, SandboxOptions};
 use crate::servers::browser::Browser;
@@ -75,8 +76,10 @@ async fn credentials_stay_in_secrets() {
         ..SandboxOptions::default()
     });
     world.provider("app", "sandbox-client", CLIENT_SECRET, description(&sandbox.base_url)).await;
-    let arguments = ["--log", "trace", "--log-format", "json"].map(str::to_owned).to_vec();
-    let operator = world.operator_with(Flags { arguments, ..Flags::default() }).await;
+    let collector = Collector::start().await;
+    let arguments =
+        ["--log", "trace", "--log-format", "json", "--otlp-endpoint", &collector.url].map(str::to_owned).to_vec();
+    let mut operator = world.operator_with(Flags { arguments, ..Flags::default() }).await;
     world.tenant("acme").await;
     let token = world.admin_of("acme").await;
     let mut haul = Haul::default();
@@ -199,6 +202,13 @@ async fn credentials_stay_in_secrets() {
     println!("COUNT {} lines of log, {traced} at trace", log.lines().count());
     assert!(traced > 0 || log.contains("DEBUG"), "a log at trace");
     haul.add("the log", log);
+    assert_eq!(operator.terminate().await, Some(0));
+    let spans = collector.spans();
+    println!("COUNT {} spans", spans.len());
+    for expected in ["start", "callback", "exchange", "POST", "refresh", "publish"] {
+        assert!(spans.iter().any(|span| span.name == expected), "{expected} is exported");
+    }
+    haul.add("the spans", collector.text());
     println!("COUNT {} places searched for {} canaries", haul.0.len(), canaries.len());
     haul.search(&canaries);
     haul.sees("web.app");

@@ -22,7 +22,7 @@ mod oidc;
 pub use browser::{Browser, BrowserError, FinalPage};
 pub use emulate::{Emulate, EmulateOptions, STRIPE_KEY};
 pub use ledger::{Fault, TokenRequest};
-pub use node::{available, install};
+pub use node::{NodeProcess, available, install};
 pub use oidc::{OidcClient, OidcOptions, OidcProvider};
 
 use base64::Engine as _;

@@ -16,6 +16,7 @@ use crate::grant::schedule::{Timing, refresh_at};
 use crate::grant::store::Held;
 use crate::lanes::Lane;
 use crate::provider::registry::Usable;
+use crate::trace::{self, Kind, Span};
 
 impl Run<'_> {
     /// The refresh protocol: what the plan says, until it says to wait.
@@ -61,17 +62,21 @@ impl Run<'_> {
                     return Ok(());
                 }
                 Step::Refresh { set, replay } => {
+                    let trace = self.traced(situation, &usable);
                     let last = left.iter().all(|left| *left == set);
                     let asked = requested.clone().map(|value| Asked { value, last });
-                    let outcome = self.refresh(situation, &usable, set.clone(), replay, asked).await;
+                    let work = Box::pin(self.refresh(situation, &usable, set.clone(), replay, asked));
+                    let outcome = trace.within(work).await;
                     (set, outcome)
                 }
                 Step::Introspect(intent) => {
-                    let outcome = Box::pin(self.introspect(situation, &usable, &intent)).await?;
+                    let trace = self.traced(situation, &usable);
+                    let outcome = trace.within(Box::pin(self.introspect(situation, &usable, &intent))).await?;
                     (intent.set, outcome)
                 }
                 Step::Probe(intent) => {
-                    let outcome = Box::pin(self.probe(situation, &usable, &intent)).await?;
+                    let trace = self.traced(situation, &usable);
+                    let outcome = trace.within(Box::pin(self.probe(situation, &usable, &intent))).await?;
                     (intent.set, outcome)
                 }
             };
@@ -89,6 +94,17 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A refresh is a trace, with what is published and told of it.
+    fn traced(&mut self, situation: &Situation<'_>, usable: &Usable) -> Span {
+        if !self.trace.is_some() {
+            self.trace = Span::root("refresh", Kind::Internal);
+            self.trace.set("integration.namespace", &*situation.namespace);
+            self.trace.set("integration.name", &*situation.name);
+            self.trace.set("integration.provider", &*usable.provider.reference.name);
+        }
+        self.trace.clone()
     }
 
     /// Takes what came of a refresh of a chain into what is known.
@@ -172,7 +188,13 @@ impl Run<'_> {
         let started = Timestamp::now();
         let outcome = refresh::refresh(self.context, usable, job).await;
         let provider = &usable.provider.reference.name;
-        self.context.metrics.refresh(provider, outcome_label(&outcome));
+        let label = outcome_label(&outcome);
+        self.context.metrics.refresh(provider, label);
+        let trace = trace::current();
+        trace.set("integration.outcome", label);
+        if matches!(outcome, Outcome::Failed(_) | Outcome::Ended(_)) {
+            trace.fail(label);
+        }
         if let (Outcome::Renewed(_), Some(planned), false) = (&outcome, planned, requested) {
             self.context.metrics.lateness(started.duration_since(planned).max(SignedDuration::ZERO).unsigned_abs());
         }

@@ -13,7 +13,7 @@ mod unreadable;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
@@ -34,13 +34,16 @@ use crate::finalizer::{self, FinalizerError};
 use crate::flow::api_key::KeepError;
 use crate::flow::attempts::AttemptError;
 use crate::grant::plan::Step;
-use crate::grant::{Grant, StoreError};
+use crate::grant::{Grant, GrantView, StoreError};
 use crate::publish::PublishError;
+use crate::trace::{Kind, Span};
 use freshness::all_planned;
 use unreadable::unreadable;
 
 /// How soon something that may mend itself is looked at again.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(15);
+/// How long an authorization is told of whose tokens cannot be published.
+const LONGEST_TRACE: SignedDuration = SignedDuration::from_mins(10);
 
 /// A reconcile that has to be made again.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +112,7 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
         step: Step::Wait(None),
         forgone,
         proved: false,
+        trace: situation.grant.as_ref().map(authorization).unwrap_or_default(),
     };
     let mirrored = integration.status.as_ref().map(|status| status.handled.clone()).unwrap_or_default();
     let asked = requests::requests(&situation, &mirrored);
@@ -142,6 +146,17 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
     Box::pin(run.finish(situation, connecting, &mirrored)).await
 }
 
+/// The authorization that a new grant came from is told to the end: up to its publication.
+fn authorization(grant: &GrantView) -> Span {
+    let age = Timestamp::now().duration_since(grant.summary.obtained_at);
+    match &grant.trace {
+        Some(trace) if age <= LONGEST_TRACE => {
+            Span::continuing(Some(trace), "reconcile", Kind::Internal, SystemTime::now())
+        }
+        _ => Span::default(),
+    }
+}
+
 async fn finalized(context: &Context, integration: &ProjectIntegration) -> Result<Action, ReconcileError> {
     Ok(match finalize::finalize(context, integration).await? {
         finalize::Progress::Done => Action::await_change(),
@@ -172,6 +187,8 @@ struct Run<'a> {
     forgone: Option<DisconnectedKey>,
     /// Whether what is held was proved in this very reconcile.
     proved: bool,
+    /// What this is a part of, or begins, once there is something to tell.
+    trace: Span,
 }
 
 impl Run<'_> {
@@ -187,7 +204,8 @@ impl Run<'_> {
         let wanted = asked.connect.as_ref().filter(|_| situation.can_authorize());
         if let Some(value) = wanted {
             finalizer::put_on(&self.context.client, situation.integration).await?;
-            match connect::begin(self.context, situation, value).await {
+            let span = Span::root("connect", Kind::Internal);
+            match span.run(Box::pin(connect::begin(self.context, situation, value))).await {
                 Ok(authorization) => {
                     connecting.authorization = Some(authorization);
                     self.handled.push((request::CONNECT, value.clone()));
@@ -281,7 +299,9 @@ impl Run<'_> {
             handled: handled.0,
             now,
         });
-        status::apply(context, situation.integration, status)
+        let telling = self.trace.part("status");
+        telling
+            .run(status::apply(context, situation.integration, status))
             .await
             .map_err(|source| ReconcileError::Status(Box::new(source)))?;
         Ok(match self.again {

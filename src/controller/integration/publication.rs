@@ -49,7 +49,8 @@ impl Run<'_> {
             },
         };
         refresh::remember_token(self.context, &situation.uid, &grant);
-        let result = self.write_secret(situation, &view, &grant, wanted, fresh && named).await;
+        let writing = self.trace.part("publish");
+        let result = writing.run(self.write_secret(situation, &view, &grant, wanted, fresh && named)).await;
         self.held = Some(grant);
         let spread = VERIFY_EVERY.mul_f64(memory::chance() / 10.0);
         let (conflict, verified_at) = match result {
@@ -114,8 +115,10 @@ impl Run<'_> {
             Some(name) => Some(publish::publish(client, integration, grant, standing, &name).await?),
             None => None,
         };
-        if published.as_ref() != standing {
-            let marks = Marks { published: Some(published), ..Marks::default() };
+        if published.as_ref() != standing || view.trace.is_some() {
+            // Here ends the trace of the authorization.
+            let trace = view.trace.is_some().then_some(None);
+            let marks = Marks { published: Some(published), trace, ..Marks::default() };
             // Where the grant is given back meanwhile, nothing knows of this Secret any more: see `clear`.
             let held = self.context.grants.mark(view, &marks).await?;
             self.context.wrote(&situation.uid, &held.view);

@@ -85,7 +85,7 @@ async fn a_callback_succeeds_once() {
     assert_eq!(attempts(&outside), 0);
     let again = outside.visit("GET", &path, &[("cookie", &cookie)]).await;
     assert_eq!(again.location().as_str(), "https://app.example.com/dashboard?error=invalid_state");
-    let metrics = outside.metrics.encode().unwrap();
+    let metrics = outside.metrics.encode(crate::metrics::Exposition::OpenMetrics).unwrap();
     assert!(metrics.contains("callbacks_total{ending=\"success\"} 1"), "{metrics}");
     assert!(!metrics.contains(&state));
 }
