@@ -285,7 +285,7 @@ async fn the_doctor_says_what_may_not_be_seen() {
     let nobody = world.cluster.service_account_kubeconfig("acme", "nobody", &[]).await.unwrap();
     let said = examine(&world, &nobody, "acme").await;
     said.is("integrations", "skipped", "cannot list resource");
-    said.is("your rights", "failed", "see integrations (status)");
+    said.is("your rights", "failed", "list integrations (status)");
     assert!(said.checks["your rights"]["toDo"].as_str().unwrap().contains("get, list"), "{:#?}", said.checks);
     assert_eq!(said.failed(), ["your rights"]);
 }

@@ -173,7 +173,7 @@ async fn look_for_canaries(world: &World, files: &BTreeMap<String, String>) {
     let mut secrets = vec![PLAIN.to_owned(), TOKEN.to_owned(), "canary".to_owned(), "sandbox-secret".to_owned()];
     let grant = world.grant("acme", "web.app").await.unwrap();
     let tokens = &grant["tokens"];
-    let held = ["access_token", "refresh_token"].map(|name| tokens[name].as_str().map(str::to_owned));
+    let held = ["accessToken", "refreshToken"].map(|name| tokens[name].as_str().map(str::to_owned));
     assert!(held.iter().flatten().count() == 2, "a grant has other names by now");
     secrets.extend(held.into_iter().flatten());
     for (path, text) in files {

@@ -13,31 +13,40 @@ use crate::status::{condition, is_true};
 
 const NAME: &str = "integrations";
 
-/// The integrations that could be read, and a check for each that could not.
-pub(crate) async fn read(cluster: &Cluster) -> (Vec<ProjectIntegration>, Vec<Check>) {
+/// What could be read of them.
+pub(crate) struct Integrations {
+    /// Those that could be read.
+    pub(crate) read: Vec<ProjectIntegration>,
+    /// A check for each of them that is not well, and for each that could not be read.
+    pub(crate) checks: Vec<Check>,
+}
+
+/// Reads those of the namespace.
+pub(crate) async fn look(cluster: &Cluster) -> Integrations {
+    let skipped = |why: String| Integrations { read: Vec::new(), checks: vec![Check::skipped(NAME, why)] };
     let list = match Look::of(cluster.guarded(false).list(&ListParams::default()).await) {
         Look::Found(list) => list,
-        Look::Absent => return (Vec::new(), vec![Check::skipped(NAME, "their kind is not installed")]),
-        Look::Denied(why) | Look::Failed(why) => {
-            return (Vec::new(), vec![Check::skipped(NAME, format!("they could not be listed: {why}"))]);
-        }
+        Look::Absent => return skipped("their kind is not installed".to_owned()),
+        Look::Denied(why) | Look::Failed(why) => return skipped(format!("they could not be listed: {why}")),
     };
-    let (mut read, mut checks) = (Vec::new(), Vec::new());
+    let (mut read, mut unreadable) = (Vec::new(), Vec::new());
     for DeserializeGuard(item) in list.items {
         match item {
             Ok(integration) => read.push(integration),
             Err(invalid) => {
                 let title = format!("integration {}", invalid.metadata.name.unwrap_or_default());
                 let says = format!("it cannot be read: {}", invalid.error);
-                checks.push(Check::failed(title, says, "mend it, or use the plugin of the operator's release"));
+                unreadable.push(Check::failed(title, says, "mend it, or use the plugin of the operator's release"));
             }
         }
     }
-    (read, checks)
+    let mut checks = checks(&cluster.namespace, &read);
+    checks.extend(unreadable);
+    Integrations { read, checks }
 }
 
 /// One check for all that are well, and one for each other.
-pub(crate) fn checks(namespace: &str, integrations: &[ProjectIntegration]) -> Vec<Check> {
+fn checks(namespace: &str, integrations: &[ProjectIntegration]) -> Vec<Check> {
     let (ready, other): (Vec<_>, Vec<_>) =
         integrations.iter().partition(|integration| is_true(integration, ConditionType::Ready));
     let mut checks: Vec<Check> = other.into_iter().map(judge).collect();

@@ -59,17 +59,15 @@ pub(crate) async fn examine(cluster: &Cluster, operator: &Operator) -> Result<Ve
     checks.extend(account);
     checks.push(rights);
     checks.push(rights::own(cluster).await);
-    let (integrations, unreadable) = integrations::read(cluster).await;
-    let used = !integrations.is_empty() || !unreadable.is_empty();
-    checks.extend(tenant::check(cluster, operator, used).await);
-    let providers = providers::look(cluster, operator, &integrations).await;
+    let integrations = integrations::look(cluster).await;
+    checks.extend(tenant::check(cluster, operator, !integrations.read.is_empty()).await);
+    let providers = providers::look(cluster, operator, &integrations.read).await;
     checks.extend(providers.checks);
     let (reached, public) = reach(operator, &providers.callbacks).await;
     checks.extend(reached);
     checks.push(clocks::check(clocks::api_server(cluster).await, public));
     checks.push(storage::check(cluster, operator).await);
-    checks.extend(unreadable);
-    checks.extend(integrations::checks(&cluster.namespace, &integrations));
+    checks.extend(integrations.checks);
     Ok(checks)
 }
 

@@ -151,4 +151,28 @@ mod tests {
         assert_eq!(check.verdict, Verdict::Failed);
         assert!(check.says.contains("cannot be reached") && clock.is_none(), "{check:?}");
     }
+
+    #[tokio::test]
+    async fn a_certificate_that_nobody_trusts() {
+        use tokio_rustls::rustls::ServerConfig;
+        use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+        let chain = vec![certified.cert.der().clone()];
+        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key.into()).unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                let _ = acceptor.accept(connection).await;
+            }
+        });
+        let url = Url::parse(&format!("https://127.0.0.1:{port}/api/public/integrations/x/callback")).unwrap();
+        let (check, _) = check(&url).await;
+        assert_eq!(check.verdict, Verdict::Failed);
+        assert!(check.to_do.as_deref().is_some_and(|to_do| to_do.contains("openssl s_client")), "{check:?}");
+    }
 }

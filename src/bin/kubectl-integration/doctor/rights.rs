@@ -212,8 +212,8 @@ const AUTHENTICATED: &str = "system:authenticated";
 
 /// What this tool does, and the right that it takes: group, resource, subresource and verb.
 const OWN: [(&str, [&str; 4]); 9] = [
-    ("see integrations (status)", [GROUP, "projectintegrations", "", "list"]),
-    ("see one (status NAME)", [GROUP, "projectintegrations", "", "get"]),
+    ("see an integration (status NAME)", [GROUP, "projectintegrations", "", "get"]),
+    ("list integrations (status)", [GROUP, "projectintegrations", "", "list"]),
     ("follow changes (status --watch)", [GROUP, "projectintegrations", "", "watch"]),
     ("create one (connect --create)", [GROUP, "projectintegrations", "", "create"]),
     ("ask for something (connect, refresh, check, disconnect)", [GROUP, "projectintegrations", "", "patch"]),

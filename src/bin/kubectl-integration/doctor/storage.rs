@@ -13,9 +13,9 @@ use crate::cluster::Cluster;
 
 const NAME: &str = "encryption at rest";
 const FLAG: &str = "--encryption-provider-config";
-const TO_DO: &str = "whoever reads etcd or its backups has every grant and token. Give the API server an \
-                     --encryption-provider-config for secrets, and the operator a --grant-key-file; managed clusters \
-                     have a setting of their own. More is in docs/security.md";
+const TO_DO: &str = "whoever reads etcd or its backups otherwise has every grant and token, see docs/security.md:\n\
+                     give the API server an --encryption-provider-config for secrets (managed clusters have a setting),\n\
+                     and the operator a --grant-key-file, where its release has one";
 
 /// What the API server's own Pods say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ fn judge(server: ApiServer, key: Option<bool>) -> Check {
         ApiServer::Unseen => Check::warning(
             NAME,
             format!("whether the API server encrypts Secrets cannot be asked from outside; {grants}"),
-            format!("look for {FLAG} in its command line. {TO_DO}"),
+            format!("look for {FLAG} in the command line of kube-apiserver;\n{TO_DO}"),
         ),
     }
 }
