@@ -4,6 +4,7 @@
 //! `kubectl_complete-integration` instead, a script that calls `__complete`; that knows names in the cluster as well.
 //! What it answers is in the form of Cobra: a word a line, with a tab before its description, and a directive at the end.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use clap::{Command, CommandFactory as _};
@@ -19,6 +20,8 @@ use crate::failure::Failure;
 
 /// What kubectl asks.
 const FOR_KUBECTL: &str = include_str!("../../../plugins/kubectl_complete-integration");
+/// The program, as shells call it.
+const PROGRAM: &str = "kubectl-integration";
 /// A person waits for the key that they pressed.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Names that are offered at most.
@@ -31,15 +34,20 @@ pub(crate) fn script(shell: Shell) -> Result<(), Failure> {
         Shell::Zsh => clap_complete::Shell::Zsh,
         Shell::Fish => clap_complete::Shell::Fish,
         Shell::Powershell => clap_complete::Shell::PowerShell,
-        Shell::Kubectl => {
-            print!("{FOR_KUBECTL}");
-            return Ok(());
-        }
+        Shell::Kubectl => return print(FOR_KUBECTL.as_bytes()),
     };
+    print(&generated(shell))
+}
+
+fn generated(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut script = Vec::new();
     // clap makes one name of `bin_name`, and a shell completes the program as it is called.
-    let mut command = Cli::command().bin_name("kubectl-integration");
-    generate(shell, &mut command, "kubectl-integration", &mut std::io::stdout());
-    Ok(())
+    generate(shell, &mut Cli::command().bin_name(PROGRAM), PROGRAM, &mut script);
+    script
+}
+
+fn print(script: &[u8]) -> Result<(), Failure> {
+    std::io::stdout().write_all(script).map_err(|source| Failure::Local { what: "write the script", source })
 }
 
 /// What may stand in the place of the last word.
@@ -60,16 +68,16 @@ enum Wanted {
 }
 
 /// Prints what may follow. Silent about every failure: there is no place for an error in the middle of a line.
-pub(crate) async fn words(words: &[String]) -> Result<(), Failure> {
+pub(crate) async fn words(words: &[String]) {
     let (wanted, cluster) = wanted(words);
     let last = words.last().map(String::as_str).unwrap_or_default();
     let files = wanted == Wanted::File;
     let offered = match wanted {
         Wanted::Words(words) => words,
         Wanted::File | Wanted::Anything => Vec::new(),
-        named => {
-            let names = tokio::time::timeout(PATIENCE, names(&named, &cluster)).await.unwrap_or_default();
-            names.into_iter().map(|name| (name, String::new())).collect()
+        kind => {
+            let found = tokio::time::timeout(PATIENCE, names(&kind, &cluster)).await.unwrap_or_default();
+            found.into_iter().map(|name| (name, String::new())).collect()
         }
     };
     for (word, about) in offered.iter().filter(|(word, _)| word.starts_with(last)) {
@@ -77,7 +85,6 @@ pub(crate) async fn words(words: &[String]) -> Result<(), Failure> {
     }
     // 0: files as the shell does; 4: no files.
     println!(":{}", if files { 0 } else { 4 });
-    Ok(())
 }
 
 async fn names(wanted: &Wanted, args: &args::Cluster) -> Vec<String> {
@@ -173,8 +180,7 @@ fn value_of(argument: &clap::Arg) -> Wanted {
     }
     match argument.get_id().as_str() {
         "namespace" | "operator_namespace" => Wanted::Namespace,
-        "kubeconfig" => Wanted::File,
-        "output" => Wanted::File,
+        "kubeconfig" | "output" => Wanted::File,
         _ => Wanted::Anything,
     }
 }
@@ -235,9 +241,7 @@ mod tests {
     #[test]
     fn scripts_name_the_program() {
         for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
-            let mut text = Vec::new();
-            generate(shell, &mut Cli::command().bin_name("kubectl-integration"), "kubectl-integration", &mut text);
-            let text = String::from_utf8(text).unwrap();
+            let text = String::from_utf8(generated(shell)).unwrap();
             assert!(text.contains("kubectl-integration") && text.contains("disconnect"), "{shell}");
         }
         assert!(FOR_KUBECTL.contains("kubectl-integration __complete -- \"$@\""));

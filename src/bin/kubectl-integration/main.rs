@@ -49,7 +49,10 @@ async fn run(cli: Cli) -> Result<bool, Failure> {
     match cli.command {
         // Neither needs a cluster, and the second is quiet without one.
         Command::Completion(completion) => complete::script(completion.shell),
-        Command::Complete(complete) => complete::words(&complete.words).await,
+        Command::Complete(complete) => {
+            complete::words(&complete.words).await;
+            Ok(())
+        }
         Command::Connect(connect) => connect::run(&open.await?, &connect).await,
         Command::Status(status) => status::run(&open.await?, &status).await,
         Command::Providers(providers) => providers::run(&open.await?, &providers).await,

@@ -36,26 +36,24 @@ pub(crate) async fn check(cluster: &Cluster, operator: &Operator) -> Check {
         if let Look::Found(now) = Look::of(api.get(NAME).await)
             && now.resource_version() != first.resource_version()
         {
-            return judge(operator, &now, Some(began.elapsed()));
+            return judge(operator, &now, true);
         }
     }
-    judge(operator, &first, None)
+    judge(operator, &first, false)
 }
 
-fn judge(operator: &Operator, lease: &Lease, renewed: Option<Duration>) -> Check {
+fn judge(operator: &Operator, lease: &Lease, renewed: bool) -> Check {
     let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
     if holder.is_empty() {
         return Check::failed("lease", "nobody holds it: no replica reconciles", look(operator));
     }
     let holder = operator.pod_of(&holder).unwrap_or(holder);
-    match renewed {
-        Some(_) => Check::ok("lease", format!("{holder} holds it and renewed it while it was looked at")),
-        None => {
-            let patience = (DURATION + PATIENCE).as_secs();
-            let says = format!("{holder} holds it and did not renew it within {patience} seconds");
-            Check::failed("lease", says, look(operator))
-        }
+    if renewed {
+        return Check::ok("lease", format!("{holder} holds it and renewed it while it was looked at"));
     }
+    let patience = (DURATION + PATIENCE).as_secs();
+    let says = format!("{holder} holds it and did not renew it within {patience} seconds");
+    Check::failed("lease", says, look(operator))
 }
 
 fn absent(operator: &Operator) -> Check {
@@ -76,7 +74,7 @@ mod tests {
     use crate::doctor::check::Verdict;
     use serde_json::json;
 
-    fn verdict(holder: &str, renewed: Option<Duration>) -> Verdict {
+    fn verdict(holder: &str, renewed: bool) -> Verdict {
         let operator = Operator { namespace: "ops".to_owned(), deployment: Look::Absent, pods: Look::Found(vec![]) };
         let lease = serde_json::from_value(json!({ "spec": { "holderIdentity": holder } })).unwrap();
         judge(&operator, &lease, renewed).verdict
@@ -84,9 +82,8 @@ mod tests {
 
     #[test]
     fn a_lease_is_held_and_renewed() {
-        let renewed = Some(Duration::from_secs(1));
-        assert_eq!(verdict("a", renewed), Verdict::Ok);
-        assert_eq!(verdict("a", None), Verdict::Failed);
-        assert_eq!(verdict("", renewed), Verdict::Failed);
+        assert_eq!(verdict("a", true), Verdict::Ok);
+        assert_eq!(verdict("a", false), Verdict::Failed);
+        assert_eq!(verdict("", true), Verdict::Failed);
     }
 }
