@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
 use integration_operator::api::ClusterIntegrationProvider;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Namespace;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::cluster::Options;
 use crate::connect::sandbox;
 use crate::plugin::plugin;
 use crate::sandbox::SandboxOptions;
@@ -288,4 +290,32 @@ async fn the_doctor_says_what_may_not_be_seen() {
     said.is("your rights", "failed", "list integrations (status)");
     assert!(said.checks["your rights"]["toDo"].as_str().unwrap().contains("get, list"), "{:#?}", said.checks);
     assert_eq!(said.failed(), ["your rights"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_sees_encryption_at_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("encryption.yaml");
+    let key = base64::engine::general_purpose::STANDARD.encode([7; 32]);
+    let config = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "EncryptionConfiguration",
+        "resources": [{
+            "resources": ["secrets"],
+            "providers": [{ "aesgcm": { "keys": [{ "name": "one", "secret": key }] } }, { "identity": {} }],
+        }],
+    });
+    std::fs::write(&file, config.to_string()).unwrap();
+    let flag = format!("--encryption-provider-config={}", file.display());
+    let options = Options { extra_apiserver_args: vec![flag], ..Options::default() };
+    let Some(world) = World::start_with("the_doctor_sees_encryption_at_rest", options).await else { return };
+    if world.cluster.is_provided() {
+        return;
+    }
+    world.client_secret(OPERATOR, "any", "id", "secret", false).await;
+    let said = of_acme(&world).await;
+    said.is("encryption at rest", "ok", "the API server encrypts Secrets as it stores them, by aesgcm");
+    // Nothing else is there, and that is told as well.
+    said.is("lease", "failed", "the operator never ran here");
+    said.is("tenant", "failed", "namespace acme does not exist");
 }

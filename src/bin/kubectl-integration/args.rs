@@ -36,7 +36,9 @@ pub(crate) enum Command {
     Check(Act),
     /// Revoke and forget what is held; the resource stays.
     Disconnect(Disconnect),
-    /// Look at everything that connections need here, and say what is wrong and what to do. Exit code 1 if something is.
+    /// Look at everything that connections need here, and say what is wrong and what to do.
+    ///
+    /// It only reads. The exit code is 1 if a check failed.
     Doctor(Doctor),
     /// Collect what a support case needs into an archive, without secrets.
     Report(Report),

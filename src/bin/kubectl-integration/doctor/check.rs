@@ -110,9 +110,12 @@ pub(crate) fn text(checks: &[Check], paint: Paint) -> String {
             let _ = writeln!(text, "{indent}{heading}{}", printable(line));
         }
     }
-    let sums = Verdict::ALL.map(|verdict| (count(checks, verdict), verdict.word().to_lowercase()));
-    let sums: Vec<String> =
-        sums.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+    let sums = Verdict::ALL.map(|verdict| match (count(checks, verdict), verdict) {
+        (0, _) => String::new(),
+        (count, Verdict::Warning) if count > 1 => format!("{count} warnings"),
+        (count, verdict) => format!("{count} {}", verdict.word().to_lowercase()),
+    });
+    let sums: Vec<String> = sums.into_iter().filter(|sum| !sum.is_empty()).collect();
     let _ = writeln!(text, "\n{}", paint.strong(&sums.join(", ")));
     text
 }

@@ -72,7 +72,12 @@ async fn integrations(
     let found = match name {
         Some(name) => vec![api.get(name).await.map_err(|error| Failure::api("get", cluster.called(name), error))?],
         None => match Look::of(api.list(&ListParams::default().limit(MOST)).await) {
-            Look::Found(list) => list.items,
+            Look::Found(list) => {
+                if list.metadata.continue_.is_some_and(|more| !more.is_empty()) {
+                    bundle.missing(format!("integrations: there are more than the first {MOST}"));
+                }
+                list.items
+            }
             Look::Absent => Vec::new(),
             Look::Denied(why) | Look::Failed(why) => {
                 bundle.missing(format!("integrations: {why}"));
