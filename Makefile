@@ -17,9 +17,11 @@ FETCH_FLAGS := $(if $(TEST_KUBECONFIG),,$(if $(filter true 1,$(CI)),--build))
 .PHONY: help book demo test fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds fmt
 .PHONY: help demo test fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds screenshots fmt
 .PHONY: help demo test image image-check fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds fmt
+.PHONY: help demo test image image-check plugin-archives krew fuzz bench lint lint-format lint-clippy lint-doc \
+	lint-deny crds screenshots fmt
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Binaries and example are built together: apart, cargo would build kube twice, with and without
 # the features that only tests use.
@@ -42,6 +44,17 @@ image: ## Write the container image as an OCI archive, without Docker
 
 image-check: image ## Build the image again from a copy elsewhere, and compare
 	tools/check-image $(IMAGE)
+# Where the archives of the plugin go, and from where krew is to fetch them.
+PLUGINS ?= target/plugin
+PLUGIN_URL ?= https://example.com/integration-operator/v@VERSION@
+PLUGIN_HOMEPAGE ?= https://example.com/integration-operator
+
+plugin-archives: ## Build the kubectl plugin for the platforms whose toolchain is at hand; PLATFORMS names some
+	plugins/archives $(PLUGINS)
+
+krew: ## Write the manifest for krew from the archives that were built; PLUGIN_URL says where they will lie
+	plugins/krew/fill $(PLUGINS) '$(PLUGIN_URL)' '$(PLUGIN_HOMEPAGE)' >$(PLUGINS)/integration.yaml
+	@echo $(PLUGINS)/integration.yaml
 
 fuzz: ## Try expressions at random, CASES of them
 	CASES=$(or $(CASES),200000) $(CARGO) test --test expressions -- --nocapture $(TESTARGS)

@@ -194,7 +194,9 @@ fn commands_are_documented() -> Outcome {
         write!(text, "\n## integration-operator {command}\n\n```text\n{}\n```\n", help(operator, &words)?)?;
     }
     let plugin = env!("CARGO_BIN_EXE_kubectl-integration");
-    for command in ["connect", "status", "providers", "refresh", "check", "disconnect"] {
+    for command in
+        ["connect", "status", "providers", "refresh", "check", "disconnect", "doctor", "report", "completion"]
+    {
         write!(text, "\n## kubectl integration {command}\n\n```text\n{}\n```\n", help(plugin, &[command])?)?;
     }
     settle(&doc("cli.md"), &text)

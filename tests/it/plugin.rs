@@ -10,14 +10,14 @@ use crate::sandbox::{Consent, SandboxOptions};
 use crate::servers::browser::Browser;
 use crate::world::{Flags, World, is_ready};
 
-fn plugin(world: &World, arguments: &[&str]) -> Command {
+pub fn plugin(world: &World, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-integration"));
     command.args(arguments).env_clear().env("KUBECONFIG", world.cluster.kubeconfig());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
 
-async fn run(world: &World, arguments: &[&str]) -> (bool, String) {
+pub async fn run(world: &World, arguments: &[&str]) -> (bool, String) {
     let output: Output = plugin(world, arguments).output().await.unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output.status.success(), text)
@@ -62,8 +62,7 @@ async fn connect_status_refresh_disconnect() {
 
     let (good, text) = run(&world, &["status", "web.app", "-n", "acme"]).await;
     assert!(good && text.contains("Acme Workspace") && text.contains("Connected"), "{text}");
-    let (good, text) = run(&world, &["status", "-A"]).await;
-    assert!(good && text.contains("web.app"), "{text}");
+    forms_of_status(&world).await;
     let (good, text) = run(&world, &["refresh", "web.app", "-n", "acme"]).await;
     assert!(good, "{text}");
     assert_eq!(sandbox.ledger().token_requests("refresh_token"), 1);
@@ -74,6 +73,44 @@ async fn connect_status_refresh_disconnect() {
     assert!(world.grant("acme", "web.app").await.is_none());
     let (good, text) = run(&world, &["status", "gone.app", "-n", "acme"]).await;
     assert!(!good && text.contains("gone.app"), "{text}");
+}
+
+/// One and all, of the namespace and of every one, for people and for programs.
+async fn forms_of_status(world: &World) {
+    let (good, text) = run(world, &["status", "-A"]).await;
+    assert!(good && text.starts_with("NAMESPACE") && text.contains("acme        web.app"), "{text}");
+    let (good, text) = run(world, &["status", "-n", "acme", "-o", "wide"]).await;
+    assert!(good && text.contains("PROVIDER") && text.contains("ClusterIntegrationProvider   web.app"), "{text}");
+    let (good, text) = run(world, &["status", "web.app", "-n", "acme", "-o", "wide"]).await;
+    assert!(good && text.contains("MESSAGE"), "{text}");
+    for arguments in [["status", "-n", "acme", "-o"].as_slice(), &["status", "-A", "-o"]] {
+        let (good, text) = run(world, &[arguments, &["json"]].concat()).await;
+        let list: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(good && list["kind"] == "List" && list["items"][0]["metadata"]["name"] == "web.app", "{text}");
+        let (good, text) = run(world, &[arguments, &["yaml"]].concat()).await;
+        let same: serde_json::Value = serde_yaml::from_str(&text).unwrap();
+        assert!(good && same["items"][0]["spec"] == list["items"][0]["spec"], "{text}");
+    }
+    let (good, text) = run(world, &["status", "web.app", "-n", "acme", "-o", "json"]).await;
+    let one: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(good && one["kind"] == "ProjectIntegration" && one["metadata"].get("managedFields").is_none(), "{text}");
+    let (good, text) = run(world, &["status", "web.app", "-n", "acme", "-o", "yaml"]).await;
+    assert!(good && text.contains("kind: ProjectIntegration"), "{text}");
+    let mut watching = plugin(world, &["status", "-n", "acme", "--watch"]).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    assert!(lines.next_line().await.unwrap().unwrap().starts_with("NAME"));
+    assert!(lines.next_line().await.unwrap().unwrap().starts_with("web.app"));
+    world.annotate("acme", "web.app", "example.com/seen", "yes").await;
+    assert!(lines.next_line().await.unwrap().unwrap().starts_with("web.app"));
+    watching.kill().await.unwrap();
+    for (words, expected) in [
+        (["status", "-n", "acme", "we"].as_slice(), "web.app\n:4\n"),
+        (&["providers", "a"], "app\n:4\n"),
+        (&["refresh", "-n", "ac"], "acme\n:4\n"),
+    ] {
+        let (good, text) = run(world, &[&["__complete", "--"], words].concat()).await;
+        assert!(good && text == expected, "{words:?}: {text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,6 +36,17 @@ pub(crate) enum Command {
     Check(Act),
     /// Revoke and forget what is held; the resource stays.
     Disconnect(Disconnect),
+    /// Look at everything that connections need here, and say what is wrong and what to do.
+    ///
+    /// It only reads. The exit code is 1 if a check failed.
+    Doctor(Doctor),
+    /// Collect what a support case needs into an archive, without secrets.
+    Report(Report),
+    /// Print a script that completes this command in a shell, or for kubectl.
+    Completion(Completion),
+    /// Print what may follow these words, as `kubectl_complete-integration` is asked for it.
+    #[command(name = "__complete", hide = true, disable_help_flag = true)]
+    Complete(Complete),
 }
 
 /// Which cluster, and where in it.
@@ -163,6 +174,71 @@ pub(crate) struct Disconnect {
     /// Do not ask back.
     #[arg(short, long)]
     pub(crate) yes: bool,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Namespace of the operator.
+    #[arg(long, default_value = "integration-operator")]
+    pub(crate) operator_namespace: String,
+    /// The form.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<DoctorOutput>,
+}
+
+/// Forms of `doctor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DoctorOutput {
+    /// The checks as JSON.
+    Json,
+}
+
+/// Options of `report`.
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// The integration, as project.type; all of the namespace when absent.
+    pub(crate) name: Option<String>,
+    /// Where the archive goes, a tar.gz; standard output for -. A new file in this folder when absent.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Namespace of the operator.
+    #[arg(long, default_value = "integration-operator")]
+    pub(crate) operator_namespace: String,
+    /// Lines of each log.
+    #[arg(long, default_value_t = 2000)]
+    pub(crate) tail: u32,
+}
+
+/// Options of `completion`.
+#[derive(Debug, Args)]
+pub(crate) struct Completion {
+    /// For what. `kubectl` is the program kubectl_complete-integration, which kubectl 1.26 and newer asks.
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// What completes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    /// bash.
+    Bash,
+    /// zsh.
+    Zsh,
+    /// fish.
+    Fish,
+    /// `PowerShell`.
+    Powershell,
+    /// kubectl.
+    Kubectl,
+}
+
+/// Options of `__complete`.
+#[derive(Debug, Args)]
+pub(crate) struct Complete {
+    /// The words so far; the last is the one to complete.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) words: Vec<String>,
 }
 
 /// Forms of `status`.

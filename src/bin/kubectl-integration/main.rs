@@ -10,10 +10,13 @@
 mod act;
 mod args;
 mod cluster;
+mod complete;
 mod connect;
+mod doctor;
 mod failure;
 mod paint;
 mod providers;
+mod report;
 mod request;
 mod status;
 mod words;
@@ -31,7 +34,8 @@ async fn main() -> ExitCode {
     // Two TLS clients share one provider: kube's and, for `connect --server`, reqwest's. A second install is refused.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match run(Cli::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(failure) => {
             eprintln!("error: {failure}");
             ExitCode::FAILURE
@@ -39,14 +43,24 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> Result<(), Failure> {
-    let cluster = Cluster::open(&cli.cluster).await?;
+/// Whether all is well; `doctor` alone answers and yet says no.
+async fn run(cli: Cli) -> Result<bool, Failure> {
+    let open = Cluster::open(&cli.cluster);
     match cli.command {
-        Command::Connect(connect) => connect::run(&cluster, &connect).await,
-        Command::Status(status) => status::run(&cluster, &status).await,
-        Command::Providers(providers) => providers::run(&cluster, &providers).await,
-        Command::Refresh(act) => act::refresh(&cluster, &act).await,
-        Command::Check(act) => act::check(&cluster, &act).await,
-        Command::Disconnect(disconnect) => act::disconnect(&cluster, &disconnect).await,
-    }
+        // Neither needs a cluster, and the second is quiet without one.
+        Command::Completion(completion) => complete::script(completion.shell),
+        Command::Complete(complete) => {
+            complete::words(&complete.words).await;
+            Ok(())
+        }
+        Command::Connect(connect) => connect::run(&open.await?, &connect).await,
+        Command::Status(status) => status::run(&open.await?, &status).await,
+        Command::Providers(providers) => providers::run(&open.await?, &providers).await,
+        Command::Refresh(act) => act::refresh(&open.await?, &act).await,
+        Command::Check(act) => act::check(&open.await?, &act).await,
+        Command::Disconnect(disconnect) => act::disconnect(&open.await?, &disconnect).await,
+        Command::Report(report) => report::run(&open.await?, &report).await,
+        Command::Doctor(doctor) => return doctor::run(&open.await?, &doctor).await,
+    }?;
+    Ok(true)
 }

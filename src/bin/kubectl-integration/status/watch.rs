@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::core::DeserializeGuard;
@@ -14,6 +14,7 @@ use crate::args::{self, Output};
 use crate::cluster::Cluster;
 use crate::failure::Failure;
 use crate::paint::Paint;
+use crate::words::{chain, printable};
 
 /// Prints what is there, and then every change.
 pub(crate) async fn run(cluster: &Cluster, args: &args::Status) -> Result<(), Failure> {
@@ -32,8 +33,21 @@ pub(crate) async fn run(cluster: &Cluster, args: &args::Status) -> Result<(), Fa
     }
     let mut shown = BTreeMap::new();
     let mut changes = watcher(api, config).default_backoff().applied_objects().boxed();
-    while let Some(DeserializeGuard(item)) = changes.try_next().await.map_err(failed)? {
-        let Ok(integration) = item else { continue };
+    while let Some(change) = changes.next().await {
+        let integration = match change {
+            Ok(DeserializeGuard(Ok(integration))) => integration,
+            Ok(DeserializeGuard(Err(invalid))) => {
+                let name = printable(&invalid.metadata.name.unwrap_or_default());
+                eprintln!("warning: cannot read integration {name}: {}", invalid.error);
+                continue;
+            }
+            Err(error) if is_final(&error) => return Err(failed(error)),
+            // The watch begins anew by itself.
+            Err(error) => {
+                eprintln!("warning: {}; watching on", chain(&error));
+                continue;
+            }
+        };
         // A list that is read again after a pause brings no news.
         if shown.insert(integration.uid(), integration.resource_version()) == Some(integration.resource_version()) {
             continue;
@@ -50,6 +64,18 @@ pub(crate) async fn run(cluster: &Cluster, args: &args::Status) -> Result<(), Fa
     Ok(())
 }
 
+/// Whether trying again is no use: the kind is not there, or the right to see it.
+fn is_final(error: &watcher::Error) -> bool {
+    let source = match error {
+        watcher::Error::InitialListFailed(source)
+        | watcher::Error::WatchStartFailed(source)
+        | watcher::Error::WatchFailed(source) => source,
+        watcher::Error::WatchError(_) => return false,
+        watcher::Error::NoResourceVersion => return true,
+    };
+    matches!(source, kube::Error::Api(status) if [401, 403, 404].contains(&status.code))
+}
+
 fn failed(error: watcher::Error) -> Failure {
     let source = match error {
         watcher::Error::InitialListFailed(source)
@@ -59,4 +85,19 @@ fn failed(error: watcher::Error) -> Failure {
         watcher::Error::NoResourceVersion => return Failure::refused("the API server gave no resource version"),
     };
     Failure::api("watch", "integrations", source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    #[test]
+    fn a_missing_right_ends_it_and_a_restart_of_the_api_server_does_not() {
+        let answer = |code| kube::Error::Api(Box::new(Status::failure("x", "y").with_code(code)));
+        for (code, ends) in [(401, true), (403, true), (404, true), (500, false), (503, false)] {
+            assert_eq!(is_final(&watcher::Error::WatchStartFailed(answer(code))), ends, "{code}");
+        }
+        assert!(!is_final(&watcher::Error::WatchError(Box::new(Status::failure("gone", "Expired").with_code(410)))));
+    }
 }
