@@ -16,6 +16,7 @@ use crate::grant::{Binding, ClientCredentials, GrantStore};
 use crate::oauth::revoke::revoke;
 use crate::provider::catalogue::with_preset;
 use crate::provider::credentials::read;
+use crate::seal::Sealer;
 
 /// The cleanup could not be brought to its end.
 #[derive(Debug, thiserror::Error)]
@@ -38,18 +39,23 @@ pub enum CleanupError {
 pub async fn cleanup(options: Cleanup) -> Result<(), CleanupError> {
     let client = client().await?;
     let outbound = outbound(&options.egress)?;
-    let grants = GrantStore::new(client.clone(), &options.namespace);
+    let sealer = Sealer::load(options.sealing.grant_key_file.as_deref()).map_err(StartError::from)?;
+    let grants = GrantStore::new(client.clone(), &options.namespace).sealing(sealer);
     let all: Api<DeserializeGuard<ProjectIntegration>> = Api::all(client.clone());
     let api = |operation| move |source| CleanupError::Api { operation, source: Box::new(source) };
     let found = all.list(&ListParams::default()).await.map_err(api("list integrations"))?;
     for integration in found.items {
         let (namespace, name) = (integration.namespace().unwrap_or_default(), integration.name_any());
-        if options.revoke
-            && let Ok(Some(held)) = grants.get(&grant_name(&namespace, &name)).await
-        {
-            let credentials = credentials(&client, &options.namespace, &held.grant.binding).await;
-            match revoke(&outbound, &held.grant, credentials.as_ref()).await {
-                Ok(()) => tracing::info!(namespace, name, "revoked"),
+        if options.revoke {
+            match grants.get(&grant_name(&namespace, &name)).await {
+                Ok(Some(held)) => {
+                    let credentials = credentials(&client, &options.namespace, &held.grant.binding).await;
+                    match revoke(&outbound, &held.grant, credentials.as_ref()).await {
+                        Ok(()) => tracing::info!(namespace, name, "revoked"),
+                        Err(error) => tracing::warn!(namespace, name, error = chain(&error), "not revoked"),
+                    }
+                }
+                Ok(None) => {}
                 Err(error) => tracing::warn!(namespace, name, error = chain(&error), "not revoked"),
             }
         }

@@ -41,6 +41,9 @@ pub struct Cleanup {
     #[arg(long, env = "REVOKE")]
     pub revoke: bool,
     #[command(flatten)]
+    /// How grants are sealed.
+    pub sealing: Sealing,
+    #[command(flatten)]
     /// How providers are reached.
     pub egress: Egress,
 }
@@ -97,6 +100,9 @@ pub struct Run {
     /// How it is made sure that who starts a flow finishes it.
     #[arg(long, env = "INITIATOR_CHECK", value_enum, default_value_t, help_heading = "Security")]
     pub initiator_check: InitiatorCheck,
+    /// Sealing what is held.
+    #[command(flatten)]
+    pub sealing: Sealing,
     /// Reaching providers.
     #[command(flatten)]
     pub egress: Egress,
@@ -107,6 +113,16 @@ pub struct Run {
     /// What is logged, such as `info` or `integration_operator=debug,kube=warn`.
     #[arg(long, env = "LOG", default_value = "info", help_heading = "Logs")]
     pub log: String,
+}
+
+/// How grants are sealed.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Sealing {
+    /// File of the keys that grants and attempts are encrypted with (AES-256-GCM), for clusters without encryption at
+    /// rest: a line for each, as name:base64 of 32 bytes. The first is written with, all are read with. The file is read
+    /// again when it changes.
+    #[arg(long, env = "GRANT_KEY_FILE", help_heading = "Security")]
+    pub grant_key_file: Option<PathBuf>,
 }
 
 /// How providers are reached.
@@ -184,8 +200,9 @@ mod tests {
 
     #[test]
     fn every_flag_is_an_environment_variable() {
-        for command in
-            Cli::command().get_subcommands().filter(|command| ["run", "cleanup"].contains(&command.get_name()))
+        for command in Cli::command()
+            .get_subcommands()
+            .filter(|command| ["run", "cleanup"].contains(&command.get_name()))
         {
             for argument in command.get_arguments() {
                 assert!(argument.get_env().is_some(), "--{:?} has no variable", argument.get_long());

@@ -36,6 +36,7 @@ pub mod oauth;
 pub mod provider;
 pub mod publish;
 pub mod recording;
+pub mod seal;
 pub mod sensitive;
 pub mod server;
 pub mod telemetry;

@@ -2,6 +2,7 @@
 //!
 //! Cheap to clone. Who has something to count is given a clone, and needs to know no registry.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,8 @@ struct Inner {
     soonest_expiry: Gauge,
     leader: Gauge,
     orphans: Gauge,
+    grants: Family<SealedWith, Gauge>,
+    grant_key_file: Gauge,
     callbacks: Family<Callback, Counter>,
     requests: Family<Request, Counter>,
 }
@@ -53,6 +56,11 @@ struct Reasoned {
 struct Refresh {
     provider: String,
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SealedWith {
+    key: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -81,6 +89,7 @@ impl Metrics {
         let token_requests = Family::new_with_constructor(token_request_buckets as fn() -> Histogram);
         let (reconcile_errors, integrations) = (Family::default(), Family::default());
         let (soonest_expiry, leader, orphans) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let (grants, grant_key_file) = (Family::default(), Gauge::default());
         let (refreshes, callbacks, requests) = (Family::default(), Family::default(), Family::default());
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register("refreshes", "Refreshes by provider and outcome", Family::clone(&refreshes));
@@ -102,6 +111,16 @@ impl Metrics {
             soonest_expiry.clone(),
         );
         registry.register("orphaned_grants", "Grants whose integration is gone", orphans.clone());
+        registry.register(
+            "grants",
+            "Grants by the name of the key that they are sealed with; empty for none",
+            Family::clone(&grants),
+        );
+        registry.register(
+            "grant_key_file_usable",
+            "1 while --grant-key-file can be used, 0 while the keys before are in use instead of it",
+            grant_key_file.clone(),
+        );
         registry.register("leader", "1 while this replica reconciles", leader.clone());
         registry.register("callbacks", "Callbacks by ending", Family::clone(&callbacks));
         registry.register("http_requests", "Requests by method, route and status", Family::clone(&requests));
@@ -116,6 +135,8 @@ impl Metrics {
                 soonest_expiry,
                 leader,
                 orphans,
+                grants,
+                grant_key_file,
                 callbacks,
                 requests,
             }),
@@ -151,6 +172,19 @@ impl Metrics {
     /// So many grants have no integration any more.
     pub fn orphans(&self, count: i64) {
         self.inner.orphans.set(count);
+    }
+
+    /// So many grants are sealed with each key; under the empty name those that are not.
+    pub fn grants(&self, by_key: &BTreeMap<String, i64>) {
+        self.inner.grants.clear();
+        for (key, count) in by_key {
+            self.inner.grants.get_or_create(&SealedWith { key: key.clone() }).set(*count);
+        }
+    }
+
+    /// Whether the file of the keys that grants are sealed with can be used.
+    pub fn grant_key_file(&self, usable: bool) {
+        self.inner.grant_key_file.set(i64::from(usable));
     }
 
     /// Integrations by the reason of their `Ready` condition, and the first expiry among them (Unix time).

@@ -247,6 +247,8 @@ pub(crate) mod tests_support {
             mismatch: None,
             orphaned: None,
             leaving: None,
+            sealed_with: None,
+            adopt: None,
         }
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::Owner;
 use super::binding::{Parts, ProviderRef};
 use super::chain::ChainSummary;
+use crate::seal::SEALED_WITH;
 
 /// Annotation with the [`Summary`]; written together with the data.
 pub const SUMMARY: &str = "integrations.tms.dev/summary";
@@ -28,6 +29,9 @@ pub const MISMATCH: &str = "integrations.tms.dev/account-mismatch-at";
 pub const ORPHANED: &str = "integrations.tms.dev/orphaned-at";
 /// Annotation with the time at which it was begun to revoke and forget the grant.
 pub const LEAVING: &str = "integrations.tms.dev/leaving-at";
+
+/// Annotation with the uid of the integration that is to take the grant over, put there by whoever may write to it.
+pub const ADOPT: &str = "integrations.tms.dev/adopt-requested-for";
 
 /// A grant without its secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -201,6 +205,10 @@ pub struct GrantView {
     pub orphaned: Option<Timestamp>,
     /// When it was begun to revoke and forget it.
     pub leaving: Option<Timestamp>,
+    /// The name of the key that its data is sealed with.
+    pub sealed_with: Option<String>,
+    /// The uid of the integration that is to take it over.
+    pub adopt: Option<String>,
 }
 
 /// A grant Secret whose annotations cannot be read.
@@ -248,6 +256,8 @@ impl GrantView {
             mismatch: annotation(metadata, &name, MISMATCH)?,
             orphaned: annotation(metadata, &name, ORPHANED)?,
             leaving: annotation(metadata, &name, LEAVING)?,
+            sealed_with: plain(metadata, SEALED_WITH),
+            adopt: plain(metadata, ADOPT),
             name,
         })
     }
@@ -278,6 +288,10 @@ impl GrantView {
 enum Intents {
     One(Intent),
     Several(Vec<Intent>),
+}
+
+fn plain(metadata: &ObjectMeta, annotation: &str) -> Option<String> {
+    metadata.annotations.as_ref()?.get(annotation).cloned()
 }
 
 fn annotation<T: DeserializeOwned>(

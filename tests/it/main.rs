@@ -23,6 +23,7 @@ mod world;
 
 mod access;
 mod account;
+mod adopt;
 mod api_keys;
 mod apps;
 mod bad_callbacks;
@@ -39,6 +40,7 @@ mod origins;
 mod plugin;
 mod process;
 mod refresh;
+mod sealing;
 mod sets;
 mod siblings;
 mod tenants;

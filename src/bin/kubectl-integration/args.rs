@@ -36,6 +36,9 @@ pub(crate) enum Command {
     Check(Act),
     /// Revoke and forget what is held; the resource stays.
     Disconnect(Disconnect),
+    /// Take over a grant of another life of an integration, as after a restored backup. Needs rights to Secrets in the
+    /// operator's namespace.
+    Adopt(Adopt),
 }
 
 /// Which cluster, and where in it.
@@ -163,6 +166,17 @@ pub(crate) struct Disconnect {
     /// Do not ask back.
     #[arg(short, long)]
     pub(crate) yes: bool,
+}
+
+/// Options of `adopt`.
+#[derive(Debug, Args)]
+pub(crate) struct Adopt {
+    /// What every such request has.
+    #[command(flatten)]
+    pub(crate) act: Act,
+    /// The namespace in which the operator keeps its grants.
+    #[arg(long, env = "INTEGRATION_OPERATOR_NAMESPACE", default_value = "integration-operator")]
+    pub(crate) operator_namespace: String,
 }
 
 /// Forms of `status`.

@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
 
 mod act;
+mod adopt;
 mod args;
 mod cluster;
 mod connect;
@@ -48,5 +49,6 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Refresh(act) => act::refresh(&cluster, &act).await,
         Command::Check(act) => act::check(&cluster, &act).await,
         Command::Disconnect(disconnect) => act::disconnect(&cluster, &disconnect).await,
+        Command::Adopt(request) => adopt::run(&cluster, &request).await,
     }
 }
