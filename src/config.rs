@@ -27,8 +27,39 @@ pub enum Command {
     Crds,
     /// List the built-in descriptions of apps, tell one in words, or check a description of your own.
     Providers(Providers),
+    /// Make integrations and grants of the rows of a table `project_integrations`, with no new consent.
+    Import(Import),
     /// Take the finalizers off every integration, so that an uninstall leaves nothing stuck.
     Cleanup(Cleanup),
+}
+
+/// Options of `import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The rows, as CSV with a head line or as JSON lines; `-` for standard input.
+    #[arg(long, env = "IMPORT_FILE")]
+    pub file: PathBuf,
+    /// Say what would be done, and do nothing.
+    #[arg(long, env = "DRY_RUN")]
+    pub dry_run: bool,
+    /// Put what the rows hold in the place of grants that are there already. A refresh token that was used since is lost.
+    #[arg(long, env = "REPLACE")]
+    pub replace: bool,
+    /// The namespace in which the operator keeps its grants.
+    #[arg(long, env = "NAMESPACE", default_value = "integration-operator")]
+    pub namespace: String,
+    /// Callbacks are told of nobody, so any address will do.
+    #[arg(long, env = "PUBLIC_URL", default_value = "https://localhost", hide = true)]
+    pub public_url: Url,
+    /// Namespaces of tenants, where the operator watches only some; all when empty.
+    #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+    #[command(flatten)]
+    /// How grants are sealed.
+    pub sealing: Sealing,
+    #[command(flatten)]
+    /// How providers are reached, for those whose endpoints are discovered.
+    pub egress: Egress,
 }
 
 /// Options of `cleanup`.
@@ -202,7 +233,7 @@ mod tests {
     fn every_flag_is_an_environment_variable() {
         for command in Cli::command()
             .get_subcommands()
-            .filter(|command| ["run", "cleanup"].contains(&command.get_name()))
+            .filter(|command| ["run", "cleanup", "import"].contains(&command.get_name()))
         {
             for argument in command.get_arguments() {
                 assert!(argument.get_env().is_some(), "--{:?} has no variable", argument.get_long());

@@ -27,6 +27,7 @@ pub mod digest;
 pub mod finalizer;
 pub mod flow;
 pub mod grant;
+pub mod import;
 pub mod jwt;
 pub mod lanes;
 pub mod leader;

@@ -168,7 +168,7 @@ fn commands_are_documented() -> Outcome {
     let mut text = String::from("# Commands\n\n<!-- Generated from `--help` by `make crds`; edit the source. -->\n");
     let operator = env!("CARGO_BIN_EXE_integration-operator");
     for command in
-        ["run", "cleanup", "crds", "providers", "providers lint", "providers test", "providers diff"]
+        ["run", "import", "cleanup", "crds", "providers", "providers lint", "providers test", "providers diff"]
     {
         let words: Vec<&str> = command.split(' ').collect();
         write!(text, "\n## integration-operator {command}\n\n```text\n{}\n```\n", help(operator, &words)?)?;

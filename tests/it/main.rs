@@ -33,6 +33,7 @@ mod connect;
 mod counts;
 mod emulators;
 mod emulators_by_person;
+mod import;
 mod initiator;
 mod leaving;
 mod objects;
