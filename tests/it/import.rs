@@ -3,6 +3,7 @@
 use std::process::{Output, Stdio};
 
 use integration_operator::api::ProjectIntegration;
+use kube::api::ListParams;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
@@ -77,7 +78,7 @@ async fn rows_become_integrations_that_go_on() {
     let (code, dry) = import(&world, &rows, &["--dry-run"]).await;
     assert_eq!(code, Some(2), "{dry}");
     assert!(dry.contains("acme/web.new-app would be created"), "{dry}");
-    assert!(world.integrations("acme").list(&Default::default()).await.unwrap().items.is_empty());
+    assert!(world.integrations("acme").list(&ListParams::default()).await.unwrap().items.is_empty());
 
     let (code, text) = import(&world, &rows, &[]).await;
     assert_eq!(code, Some(2), "{text}");
@@ -116,7 +117,7 @@ async fn rows_become_integrations_that_go_on() {
     assert_eq!(code, Some(2));
     assert!(text.contains("3 exists, 5 failed"), "{text}");
     assert_eq!(world.grant("acme", "web.new-app").await.unwrap()["tokens"], grant["tokens"]);
-    let good: String = rows.lines().take(3).map(|line| format!("{line}\n")).collect();
+    let good = rows.lines().take(3).collect::<Vec<_>>().join("\n");
     assert_eq!(import(&world, &good, &[]).await.0, Some(0));
     // And where it is wanted, it is.
     let fresh = [HEAD.to_owned(), row("acme", "web", "new_app", &meta(json!({})), "active")].concat();

@@ -203,7 +203,7 @@ async fn without_its_key_a_grant_is_lost_to_nobody() {
     // Deleting is not stopped for ever, and takes nothing along.
     world.integrations("acme").delete("gone.app", &DeleteParams::default()).await.unwrap();
     let api = world.integrations("acme");
-    eventually_within(std::time::Duration::from_secs(180), "it is gone", async || {
+    eventually_within(std::time::Duration::from_mins(3), "it is gone", async || {
         api.get_opt("gone.app").await.unwrap().is_none()
     })
     .await;
@@ -233,7 +233,7 @@ async fn without_its_key_a_grant_is_lost_to_nobody() {
     })
     .await;
     assert!(
-        grant(&world, "web.app").await.metadata.annotations.unwrap().get("integrations.tms.dev/intent").is_none(),
+        !grant(&world, "web.app").await.metadata.annotations.unwrap().contains_key("integrations.tms.dev/intent"),
         "nothing was sent, and nothing says that it was"
     );
     wrong.write(&key("a", 1));
