@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::provider::gate::{GateOptions, Gates};
 use crate::provider::outbound::{Outbound, OutboundError, OutboundOptions};
 use crate::provider::registry::{Parts, Registry};
+use crate::seal::{KeyFileError, Sealer};
 use crate::server::limits::LimitOptions;
 use crate::server::probes::Readiness;
 use crate::server::{self, ServerOptions, ServerState};
@@ -61,6 +62,9 @@ pub enum StartError {
     /// Traces cannot be exported.
     #[error(transparent)]
     Trace(#[from] TraceError),
+    /// The keys for grants are not to be had.
+    #[error("--grant-key-file cannot be used")]
+    GrantKeys(#[from] KeyFileError),
     /// An address is taken or not ours.
     #[error("cannot listen on {address}")]
     Listen {
@@ -114,11 +118,14 @@ pub async fn run(options: Run) -> Result<(), StartError> {
     let rate = options.egress.provider_requests_per_second;
     let gates = Arc::new(Gates::new(gate_options(rate)));
     let metrics = Metrics::default();
+    let sealer = Sealer::load(options.sealing.grant_key_file.as_deref())?;
     let key = signing_key::load(client.clone(), &options.namespace).await?;
     let flow = Flow {
         client: client.clone(),
-        attempts: AttemptStore::new(client.clone(), &options.namespace),
-        grants: GrantStore::new(client.clone(), &options.namespace).fingerprinting(key.fingerprints()),
+        attempts: AttemptStore::new(client.clone(), &options.namespace).sealing(sealer.clone()),
+        grants: GrantStore::new(client.clone(), &options.namespace)
+            .fingerprinting(key.fingerprints())
+            .sealing(sealer.clone()),
         registry,
         tenants,
         outbound,
@@ -147,6 +154,8 @@ pub async fn run(options: Run) -> Result<(), StartError> {
         warm.0.ready().await;
         warm.1.set("caches", true);
     });
+    let measured = metrics.clone();
+    tasks.spawn(sealer.follow(move |usable| measured.grant_key_file(usable), watches.clone()));
     tasks.spawn(watch_api_server(client.clone(), readiness.clone(), watches.clone()));
     let led = lead(&options, &client, &flow, &metrics, &caches, &places, &stop, &exchanges);
     led.await;

@@ -19,6 +19,7 @@ use crate::grant::{Binding, ClientCredentials, GrantStore};
 use crate::oauth::revoke::revoke;
 use crate::provider::catalogue::with_preset;
 use crate::provider::credentials::read;
+use crate::seal::Sealer;
 use crate::watching::Place;
 
 /// The cleanup could not be brought to its end.
@@ -51,7 +52,8 @@ pub enum CleanupError {
 pub async fn cleanup(options: Cleanup) -> Result<(), CleanupError> {
     let client = client().await?;
     let outbound = outbound(&options.egress)?;
-    let grants = GrantStore::new(client.clone(), &options.namespace);
+    let sealer = Sealer::load(options.sealing.grant_key_file.as_deref()).map_err(StartError::from)?;
+    let grants = GrantStore::new(client.clone(), &options.namespace).sealing(sealer);
     let api = |operation| move |source| CleanupError::Api { operation, source: Box::new(source) };
     if let Some(name) = &options.stop_deployment {
         stop::stop(&client, &options.namespace, name).await?;
@@ -68,12 +70,16 @@ pub async fn cleanup(options: Cleanup) -> Result<(), CleanupError> {
     }
     for integration in found {
         let (namespace, name) = (integration.namespace().unwrap_or_default(), integration.name_any());
-        if options.revoke
-            && let Ok(Some(held)) = grants.get(&grant_name(&namespace, &name)).await
-        {
-            let credentials = credentials(&client, &options.namespace, &held.grant.binding).await;
-            match revoke(&outbound, &held.grant, credentials.as_ref()).await {
-                Ok(()) => tracing::info!(namespace, name, "revoked"),
+        if options.revoke {
+            match grants.get(&grant_name(&namespace, &name)).await {
+                Ok(Some(held)) => {
+                    let credentials = credentials(&client, &options.namespace, &held.grant.binding).await;
+                    match revoke(&outbound, &held.grant, credentials.as_ref()).await {
+                        Ok(()) => tracing::info!(namespace, name, "revoked"),
+                        Err(error) => tracing::warn!(namespace, name, error = chain(&error), "not revoked"),
+                    }
+                }
+                Ok(None) => {}
                 Err(error) => tracing::warn!(namespace, name, error = chain(&error), "not revoked"),
             }
         }

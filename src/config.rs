@@ -28,10 +28,41 @@ pub enum Command {
     Crds,
     /// List the built-in descriptions of apps, tell one in words, or check a description of your own.
     Providers(Providers),
+    /// Make integrations and grants of the rows of a table `project_integrations`, with no new consent.
+    Import(Import),
     /// Take the finalizers off every integration, so that an uninstall leaves nothing stuck.
     Cleanup(Cleanup),
     /// Ask a running operator whether it is ready, and whether its API asks for a token; exits with 1 where not.
     Probe(Probe),
+}
+
+/// Options of `import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The rows, as CSV with a head line or as JSON lines; `-` for standard input.
+    #[arg(long, env = "IMPORT_FILE")]
+    pub file: PathBuf,
+    /// Say what would be done, and do nothing.
+    #[arg(long, env = "DRY_RUN")]
+    pub dry_run: bool,
+    /// Put what the rows hold in the place of grants that are there already. A refresh token that was used since is lost.
+    #[arg(long, env = "REPLACE")]
+    pub replace: bool,
+    /// The namespace in which the operator keeps its grants.
+    #[arg(long, env = "NAMESPACE", default_value = "integration-operator")]
+    pub namespace: String,
+    /// Callbacks are told of nobody, so any address will do.
+    #[arg(long, env = "PUBLIC_URL", default_value = "https://localhost", hide = true)]
+    pub public_url: Url,
+    /// Namespaces of tenants, where the operator watches only some; all when empty.
+    #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+    #[command(flatten)]
+    /// How grants are sealed.
+    pub sealing: Sealing,
+    #[command(flatten)]
+    /// How providers are reached, for those whose endpoints are discovered.
+    pub egress: Egress,
 }
 
 /// Options of `cleanup`.
@@ -49,6 +80,9 @@ pub struct Cleanup {
     /// Revoke every grant at its provider first.
     #[arg(long, env = "REVOKE")]
     pub revoke: bool,
+    #[command(flatten)]
+    /// How grants are sealed.
+    pub sealing: Sealing,
     #[command(flatten)]
     /// How providers are reached.
     pub egress: Egress,
@@ -106,6 +140,9 @@ pub struct Run {
     /// How it is made sure that who starts a flow finishes it.
     #[arg(long, env = "INITIATOR_CHECK", value_enum, default_value_t, help_heading = "Security")]
     pub initiator_check: InitiatorCheck,
+    /// Sealing what is held.
+    #[command(flatten)]
+    pub sealing: Sealing,
     /// Reaching providers.
     #[command(flatten)]
     pub egress: Egress,
@@ -124,6 +161,16 @@ pub struct Run {
     /// missing.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = collector, help_heading = "Traces")]
     pub otlp_endpoint: Option<Url>,
+}
+
+/// How grants are sealed.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Sealing {
+    /// File of the keys that grants and attempts are encrypted with (AES-256-GCM), for clusters without encryption at
+    /// rest: a line for each, as name:base64 of 32 bytes. The first is written with, all are read with. The file is read
+    /// again when it changes.
+    #[arg(long, env = "GRANT_KEY_FILE", help_heading = "Security")]
+    pub grant_key_file: Option<PathBuf>,
 }
 
 /// How providers are reached.
@@ -210,8 +257,9 @@ mod tests {
 
     #[test]
     fn every_flag_is_an_environment_variable() {
-        for command in
-            Cli::command().get_subcommands().filter(|command| ["run", "cleanup"].contains(&command.get_name()))
+        for command in Cli::command()
+            .get_subcommands()
+            .filter(|command| ["run", "cleanup", "import"].contains(&command.get_name()))
         {
             for argument in command.get_arguments() {
                 assert!(argument.get_env().is_some(), "--{:?} has no variable", argument.get_long());

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use integration_operator::command::{probe, providers};
 use integration_operator::config::{Cli, Command, LogFormat};
-use integration_operator::{api, app, cleanup, telemetry};
+use integration_operator::{api, app, cleanup, import, telemetry};
 
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
@@ -36,6 +36,12 @@ fn main() -> anyhow::Result<ExitCode> {
                 app::run(*options).await
             })?
             .map_err(Into::into)
+        }
+        Command::Import(options) => {
+            telemetry::init("warn", LogFormat::Text)?;
+            let say = |line: &str| print(&format!("{line}\n")).unwrap_or_default();
+            let failed = block_on(import::import(options, say))??;
+            return Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(2) });
         }
         Command::Cleanup(options) => {
             telemetry::init("info", LogFormat::Text)?;

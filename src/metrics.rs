@@ -4,6 +4,7 @@
 
 mod definitions;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -23,8 +24,8 @@ use crate::trace;
 
 pub use definitions::{ALL, Definition, PREFIX};
 use definitions::{
-    CALLBACKS, INTEGRATIONS, LATENESS, LEADER, ORPHANS, RECONCILE_ERRORS, REFRESHES, REQUESTS, SOONEST_EXPIRY,
-    TOKEN_REQUESTS,
+    CALLBACKS, GRANT_KEY_FILE, GRANTS, INTEGRATIONS, LATENESS, LEADER, ORPHANS, RECONCILE_ERRORS, REFRESHES, REQUESTS,
+    SOONEST_EXPIRY, TOKEN_REQUESTS,
 };
 
 /// The metrics of this process.
@@ -43,6 +44,8 @@ struct Inner {
     soonest_expiry: Gauge,
     leader: Gauge,
     orphans: Gauge,
+    grants: Family<SealedWith, Gauge>,
+    grant_key_file: Gauge,
     callbacks: Family<Callback, Counter>,
     requests: Family<Request, Counter>,
 }
@@ -81,6 +84,11 @@ struct Refresh {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SealedWith {
+    key: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Callback {
     ending: &'static str,
 }
@@ -105,6 +113,7 @@ impl Metrics {
         let token_requests = Family::new_with_constructor(token_request_buckets as fn() -> Traced);
         let (reconcile_errors, integrations) = (Family::default(), Family::default());
         let (soonest_expiry, leader, orphans) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let (grants, grant_key_file) = (Family::default(), Gauge::default());
         let (refreshes, callbacks, requests) = (Family::default(), Family::default(), Family::default());
         let mut registry = Registry::with_prefix(PREFIX);
         let known = &mut registry;
@@ -115,6 +124,8 @@ impl Metrics {
         add(known, INTEGRATIONS, Family::clone(&integrations));
         add(known, SOONEST_EXPIRY, soonest_expiry.clone());
         add(known, ORPHANS, orphans.clone());
+        add(known, GRANTS, Family::clone(&grants));
+        add(known, GRANT_KEY_FILE, grant_key_file.clone());
         add(known, LEADER, leader.clone());
         add(known, CALLBACKS, Family::clone(&callbacks));
         add(known, REQUESTS, Family::clone(&requests));
@@ -129,6 +140,8 @@ impl Metrics {
                 soonest_expiry,
                 leader,
                 orphans,
+                grants,
+                grant_key_file,
                 callbacks,
                 requests,
             }),
@@ -164,6 +177,19 @@ impl Metrics {
     /// So many grants have no integration any more.
     pub fn orphans(&self, count: i64) {
         self.inner.orphans.set(count);
+    }
+
+    /// So many grants are sealed with each key; under the empty name those that are not.
+    pub fn grants(&self, by_key: &BTreeMap<String, i64>) {
+        self.inner.grants.clear();
+        for (key, count) in by_key {
+            self.inner.grants.get_or_create(&SealedWith { key: key.clone() }).set(*count);
+        }
+    }
+
+    /// Whether the file of the keys that grants are sealed with can be used.
+    pub fn grant_key_file(&self, usable: bool) {
+        self.inner.grant_key_file.set(i64::from(usable));
     }
 
     /// Integrations by the reason of their `Ready` condition, and the first expiry among them (Unix time).

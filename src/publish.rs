@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 use crate::api::{MANAGER, ProjectIntegration};
 use crate::grant::{Grant, Published};
 
+/// The type of published Secrets.
+pub const TYPE: &str = "integrations.tms.dev/token";
+
 /// The Secret could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
@@ -185,7 +188,7 @@ fn secret(integration: &ProjectIntegration, grant: &Grant, name: &str, uid: Opti
             labels: Some([("app.kubernetes.io/managed-by".to_owned(), MANAGER.to_owned())].into()),
             ..ObjectMeta::default()
         },
-        type_: Some("integrations.tms.dev/token".to_owned()),
+        type_: Some(TYPE.to_owned()),
         data: Some(data(grant)),
         ..Secret::default()
     }

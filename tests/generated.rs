@@ -102,11 +102,14 @@ const fn met_in(reason: Reason) -> &'static str {
         R::ClientCredentialsMissing | R::DiscoveryFailed => {
             "`Ready=False`, `Stalled`, Event; `Ready=False` of providers"
         }
-        R::RevocationFailed | R::Revoked | R::RevocationSkippedShared => "Event",
+        R::Adopted | R::RevocationFailed | R::Revoked | R::RevocationSkippedShared => "Event",
         R::Disconnected => {
             "Event; for a key that `spec.apiKey` still names `Authorized=False`, `Ready=False`, `Stalled=True`"
         }
-        R::Deleting | R::StorageFailed => "metrics",
+        R::StorageFailed => {
+            "metrics; for a grant that cannot be read `Authorized=False`, `Ready=False`, `Stalled`, Event"
+        }
+        R::Deleting => "metrics",
     }
 }
 
@@ -188,14 +191,15 @@ fn help(program: &str, arguments: &[&str]) -> Result<String, Box<dyn Error>> {
 fn commands_are_documented() -> Outcome {
     let mut text = String::from("# Commands\n\n<!-- Generated from `--help` by `make crds`; edit the source. -->\n");
     let operator = env!("CARGO_BIN_EXE_integration-operator");
-    let commands = ["run", "cleanup", "crds", "providers", "providers lint", "providers test", "providers diff"];
+    let commands =
+        ["run", "import", "cleanup", "crds", "providers", "providers lint", "providers test", "providers diff"];
     for command in commands.into_iter().chain(["providers apply", "probe"]) {
         let words: Vec<&str> = command.split(' ').collect();
         write!(text, "\n## integration-operator {command}\n\n```text\n{}\n```\n", help(operator, &words)?)?;
     }
     let plugin = env!("CARGO_BIN_EXE_kubectl-integration");
     for command in
-        ["connect", "status", "providers", "refresh", "check", "disconnect", "doctor", "report", "completion"]
+        ["connect", "status", "providers", "refresh", "check", "disconnect", "adopt", "doctor", "report", "completion"]
     {
         write!(text, "\n## kubectl integration {command}\n\n```text\n{}\n```\n", help(plugin, &[command])?)?;
     }

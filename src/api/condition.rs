@@ -83,6 +83,8 @@ reasons! {
     AccountMismatch,
     /// A Secret from another life of this integration lies in the operator's namespace and is not adopted silently.
     ForeignGrant,
+    /// A Secret from another life of this integration was taken over, since somebody with rights to it asked for that.
+    Adopted,
     /// The access token was obtained or refreshed as planned.
     Refreshed,
     /// The access token has no expiry.

@@ -13,10 +13,11 @@ use tokio_util::task::TaskTracker;
 use super::events::Events;
 use super::memory::{Later, Memories};
 use crate::api::ProjectIntegration;
+use crate::causes::chain;
 use crate::flow::Flow;
 use crate::grant::sharing;
 use crate::grant::store::{INSTALLATION_LABEL, grant_name};
-use crate::grant::{GrantStore, GrantView};
+use crate::grant::{GrantStore, GrantView, StoreError};
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
 use crate::provider::gate::Gates;
@@ -31,6 +32,9 @@ pub type Watched = DeserializeGuard<ProjectIntegration>;
 
 /// The longest that a reconcile waits for the watch to catch up.
 const LONGEST_LAG: SignedDuration = SignedDuration::from_secs(2);
+
+/// How long a grant that could not be read is left alone.
+const TRY_AGAIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// Everything that a reconcile needs.
 pub struct Context {
@@ -114,6 +118,34 @@ impl Context {
         let seen: u64 = integration.metadata.resource_version.as_deref()?.parse().ok()?;
         let patient = Timestamp::now().duration_since(at) < LONGEST_LAG;
         (seen < written && patient).then_some(Duration::from_millis(50))
+    }
+
+    /// Why the data of a grant cannot be read, in words for people; `None` where it can, or nobody has tried yet. What was
+    /// tried in vain is tried again after a while.
+    pub async fn unreadable(&self, uid: &str, view: &GrantView) -> Option<String> {
+        if let Err(error) = self.grants.can_open(view) {
+            return Some(error.to_string());
+        }
+        let (why, tried) = self.memories.get(uid).unreadable?;
+        if Timestamp::now().duration_since(tried) < TRY_AGAIN {
+            return Some(why);
+        }
+        match self.grants.find(&view.name).await.map(|found| found.map(|found| found.grant)) {
+            Ok(Some(Err(error))) if error.is_unreadable() => {
+                self.note_unreadable(uid, &error);
+                Some(chain(&error))
+            }
+            Ok(_) => {
+                self.memories.update(uid, |memory| memory.unreadable = None);
+                None
+            }
+            Err(_) => Some(why),
+        }
+    }
+
+    /// Remembers that the data of a grant could not be read.
+    pub fn note_unreadable(&self, uid: &str, error: &StoreError) {
+        self.memories.update(uid, |memory| memory.unreadable = Some((chain(error), Timestamp::now())));
     }
 
     /// Remembers a grant as it was just written, so that a cache that lags behind does no harm.

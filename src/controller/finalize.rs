@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
 use super::context::Context;
@@ -14,12 +14,17 @@ use crate::flow::attempts::AttemptError;
 use crate::grant::binding::ProviderRef;
 use crate::grant::plan::CLOCK_SKEW;
 use crate::grant::store::Held;
-use crate::grant::{ClientCredentials, Intent, Owner, StoreError};
+use crate::grant::{ClientCredentials, GrantView, Intent, Owner, StoreError};
 use crate::oauth::revoke::{revoke, revoke_sets};
 use crate::publish::{PublishError, withdraw};
 
 /// How long a provider is asked to revoke.
 const REVOKE_PATIENCE: Duration = Duration::from_secs(40);
+
+/// How long deletion waits for a grant that cannot be read.
+const UNREAD_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
+/// How often it is looked at meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Forgetting failed.
 #[derive(Debug, thiserror::Error)]
@@ -72,11 +77,17 @@ pub async fn forget(context: &Context, integration: &ProjectIntegration) -> Resu
     context.flow.attempts.delete_of(&owner).await?;
     let name = crate::grant::store::grant_name(&owner.namespace, &owner.name);
     // Not the cache: whether a grant is there must be known for certain.
-    let Some(held) = context.grants.get(&name).await? else { return Ok(Progress::Done) };
-    if held.grant.integration != owner {
+    let Some(found) = context.grants.find(&name).await? else { return Ok(Progress::Done) };
+    if let Err(error) = &found.grant
+        && found.view.summary.integration == owner
+    {
+        return leave_unread(context, integration, &found.view, error).await;
+    }
+    if found.view.summary.integration != owner {
         tracing::info!(namespace, name = owner.name, "a grant of another life is left where it is");
         return Ok(Progress::Done);
     }
+    let held = found.held()?;
     if let Some(pause) = in_flight(context, &owner, &held) {
         return Ok(Progress::Wait(pause));
     }
@@ -86,6 +97,35 @@ pub async fn forget(context: &Context, integration: &ProjectIntegration) -> Resu
     }
     context.grants.delete(&held.view).await?;
     context.memories.update(&owner.uid, |memory| *memory = super::memory::Memory::default());
+    Ok(Progress::Done)
+}
+
+/// What cannot be read can be neither revoked nor told to be worthless. Deletion waits a little for the key to come back,
+/// and then leaves the grant where it is: an orphan, which is kept for thirty days.
+async fn leave_unread(
+    context: &Context,
+    integration: &ProjectIntegration,
+    view: &GrantView,
+    error: &StoreError,
+) -> Result<Progress, FinalizeError> {
+    let (namespace, name) = (integration.namespace().unwrap_or_default(), integration.name_any());
+    let deleted = integration.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+    let now = Timestamp::now();
+    let waited = deleted.is_some_and(|at| now.duration_since(at) >= UNREAD_PATIENCE);
+    tracing::warn!(namespace, name, waited, error = chain(error), "a grant to be revoked cannot be read");
+    if !waited {
+        return Ok(Progress::Wait(LOOK_AGAIN));
+    }
+    let note = format!(
+        "The grant could not be revoked at the provider, since it cannot be read ({}). It stays in the operator's \
+         namespace as {} for 30 days. Remove this app in the provider's own settings.",
+        chain(error),
+        view.name
+    );
+    context.events.warning(integration, Reason::RevocationFailed, "Revoke", &note).await;
+    if let Some(published) = &view.published {
+        withdraw(&context.client, &namespace, published).await?;
+    }
     Ok(Progress::Done)
 }
 

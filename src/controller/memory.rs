@@ -41,6 +41,8 @@ pub struct Memory {
     pub told: Option<(u64, Timestamp)>,
     /// A Secret that is not ours has the name we want.
     pub conflict: Option<String>,
+    /// Why the grant's data could not be read, and when that was tried last.
+    pub unreadable: Option<(String, Timestamp)>,
     /// The later authorization of the same installation in spite of which a refresh succeeded.
     pub outlived: Option<Later>,
 }

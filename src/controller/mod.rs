@@ -16,6 +16,7 @@ pub mod orphans;
 pub mod provider;
 pub mod refresh;
 pub mod requests;
+pub mod resealing;
 pub mod settings;
 pub mod situation;
 pub mod status;

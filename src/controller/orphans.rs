@@ -70,10 +70,10 @@ async fn look(context: &Context, view: &GrantView) -> Result<bool, String> {
         Verdict::Leave => {}
         Verdict::Report => {
             tracing::warn!(grant = view.name, namespace, name, "this grant's integration is gone; kept for 30 days");
-            context.grants.mark(view, &mark(Some(now))).await.map_err(|error| chain(&error))?;
+            context.grants.annotate(view, &mark(Some(now))).await.map_err(|error| chain(&error))?;
         }
         Verdict::Reclaimed => {
-            context.grants.mark(view, &mark(None)).await.map_err(|error| chain(&error))?;
+            context.grants.annotate(view, &mark(None)).await.map_err(|error| chain(&error))?;
         }
         Verdict::Remove => {
             tracing::warn!(

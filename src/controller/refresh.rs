@@ -77,12 +77,17 @@ pub async fn refresh(context: &Arc<Context>, usable: &Usable, job: Job) -> Outco
         if let Ok(Outcome::Renewed(held) | Outcome::Ended(held)) = &outcome {
             context.wrote(&uid, &held.view);
         }
+        if let Err(error) = &outcome
+            && error.is_unreadable()
+        {
+            run.take_back(error).await;
+        }
         log(&job, &outcome);
         outcome
     }));
     match task.await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(error)) if error.is_conflict() || error.is_missing() => Outcome::Superseded,
+        Ok(Err(error)) if error.is_conflict() || error.is_missing() || error.is_unreadable() => Outcome::Superseded,
         Ok(Err(error)) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "the grant store failed during a refresh");
             Outcome::Failed(Failure {
@@ -233,10 +238,20 @@ impl Run<'_> {
             return;
         }
         let marks = Marks { intents: Some(view.intents_but(self.set())), ..Marks::default() };
-        match self.context.grants.mark(view, &marks).await {
-            Ok(held) => self.context.wrote(&self.job.uid, &held.view),
+        match self.context.grants.annotate(view, &marks).await {
+            Ok(found) => self.context.wrote(&self.job.uid, &found.view),
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "an intent could not be taken back"),
         }
+    }
+
+    /// The grant cannot be read, so nothing was sent: the intent, which the API server has taken, goes again.
+    async fn take_back(&self, error: &StoreError) {
+        if let Ok(Some(found)) = self.context.grants.find(&self.job.view.name).await
+            && found.view.intent(self.set()).is_some_and(|intent| intent.attempt == self.attempt)
+        {
+            self.drop_intent(&found.view).await;
+        }
+        self.context.note_unreadable(&self.job.uid, error);
     }
 
     /// Writes the new tokens, without end: they exist nowhere else. Only a grant that is gone, or another's, ends it.
@@ -290,6 +305,7 @@ impl Run<'_> {
                 Ok(Some(now)) => base = now,
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "reading a grant; trying again");
+                    tokio::time::sleep(pause).await;
                 }
             }
         }

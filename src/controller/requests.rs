@@ -94,8 +94,8 @@ pub async fn acknowledge(
         return Ok(());
     }
     let marks = Marks { handled: Some(handled.clone()), ..Marks::default() };
-    let held = context.grants.mark(grant, &marks).await?;
-    context.wrote(&situation.uid, &held.view);
-    situation.grant = Some(held.view);
+    let found = context.grants.annotate(grant, &marks).await?;
+    context.wrote(&situation.uid, &found.view);
+    situation.grant = Some(found.view);
     Ok(())
 }

@@ -35,6 +35,10 @@ pub struct Situation<'a> {
     pub grant: Option<GrantView>,
     /// Whether a grant lies there that was made for another life of it.
     pub foreign: bool,
+    /// That grant.
+    pub left_over: Option<GrantView>,
+    /// Why what is held cannot be read.
+    pub unreadable: Option<String>,
     /// A later authorization of the same installation, at a provider where that ends this one.
     pub later: Option<Later>,
 }
@@ -49,9 +53,14 @@ impl<'a> Situation<'a> {
         let settings = settings(integration);
         let found = context.grant(&namespace, &name, &uid);
         let foreign = found.as_ref().is_some_and(|view| view.summary.integration.uid != uid);
-        let grant = found.filter(|_| !foreign);
+        let (grant, left_over) = if foreign { (None, found) } else { (found, None) };
+        let unreadable = match &grant {
+            Some(view) => context.unreadable(&uid, view).await,
+            None => None,
+        };
         let provider = if tenancy.is_ok() && settings.is_ok() {
-            Some(context.registry.connection(integration, grant.as_ref()).await)
+            let wanted = left_over.as_ref().filter(|view| view.adopt.as_deref() == Some(uid.as_str()));
+            Some(context.registry.connection(integration, grant.as_ref().or(wanted)).await)
         } else {
             None
         };
@@ -60,7 +69,26 @@ impl<'a> Situation<'a> {
             (Some(grant), Some(Ok(Connection::OAuth(usable)))) if ends_earlier(usable) => context.later_sibling(grant),
             _ => None,
         };
-        Self { integration, namespace, name, uid, tenancy, settings, provider, grant, foreign, later }
+        Self {
+            integration,
+            namespace,
+            name,
+            uid,
+            tenancy,
+            settings,
+            provider,
+            grant,
+            foreign,
+            left_over,
+            unreadable,
+            later,
+        }
+    }
+
+    /// The grant that is to be taken over: one of another life of this integration, or of its provider.
+    pub fn adoptable(&self) -> Option<&GrantView> {
+        let own = self.grant.as_ref().filter(|_| !self.is_bound());
+        self.left_over.as_ref().or(own).filter(|view| view.adopt.as_deref() == Some(self.uid.as_str()))
     }
 
     /// The settings and the provider, where the integration is served and both can be used.

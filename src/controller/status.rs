@@ -48,6 +48,8 @@ pub struct Facts<'a> {
     pub connect_error: Option<String>,
     /// The key that a disconnect was about.
     pub disconnected_key: Option<DisconnectedKey>,
+    /// Why a grant of another life was not taken over yet, where that is asked for.
+    pub adopting: Option<String>,
     /// Requests that were handled.
     pub handled: BTreeMap<String, String>,
     /// Now.
@@ -126,10 +128,24 @@ fn authorized(facts: &Facts<'_>) -> Observed {
     use ConditionType::Authorized;
     let situation = facts.situation;
     let name = &situation.name;
+    if let Some(why) = &facts.adopting {
+        let reason = if situation.foreign { Reason::ForeignGrant } else { Reason::ProviderChanged };
+        let message = format!("Adopting the grant was asked for and is not done: {}.", why.trim_end_matches('.'));
+        return Observed::no(Authorized, reason, message);
+    }
     if situation.foreign {
-        let message = "A grant of an earlier life of this integration is kept in the operator's namespace; \
-                       connect again to replace it.";
+        let message = format!(
+            "A grant of an earlier life of this integration is kept in the operator's namespace. To take it over, with \
+             rights there: kubectl integration adopt {name}. To replace it, connect again."
+        );
         return Observed::no(Authorized, Reason::ForeignGrant, message);
+    }
+    if let Some(why) = &situation.unreadable {
+        let message = format!(
+            "What is held cannot be read: {}. Nothing of it was deleted or revoked, and nothing is refreshed meanwhile.",
+            why.trim_end_matches('.')
+        );
+        return Observed::no(Authorized, Reason::StorageFailed, message);
     }
     if let Some(trouble) =
         key_trouble(facts).filter(|trouble| situation.grant.is_none() || unhealthy(trouble).is_none())

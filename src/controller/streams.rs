@@ -15,7 +15,7 @@ use kube::runtime::{Controller, Predicate as _, PredicateConfig, WatchStreamExt 
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, SecretMeta, Watched};
-use super::{integration, orphans, provider};
+use super::{integration, orphans, provider, resealing};
 use crate::api::{ProjectIntegration, ProviderKind, Reason};
 use crate::caches::Changes;
 use crate::flow::attempts::{ATTEMPT, OWNER_ANNOTATION};
@@ -79,7 +79,8 @@ pub async fn run(context: Arc<Context>, places: &[Place], own: OwnSecrets, chang
         let providers = provider::run(&context, places, &stores, &stop);
         let census = census(&context, &stores, &stop);
         let orphans = orphans::run(&context, places, &stop);
-        tokio::join!(futures::future::join_all(controllers), providers, census, orphans);
+        let resealing = resealing::run(&context, &stop);
+        tokio::join!(futures::future::join_all(controllers), providers, census, orphans, resealing);
     };
     let following = follow(&context, &stores, &bells, changes, &stop);
     tokio::join!(ring(&context, own, bells.clone(), stop.clone()), following, work);

@@ -79,21 +79,21 @@ pub async fn keep(flow: &Flow, proved: &Proved<'_>) -> Result<Held, KeepError> {
     let mut tries = 0;
     loop {
         tries += 1;
-        let written = match flow.grants.get(&name).await? {
+        let written = match flow.grants.find(&name).await? {
             None => {
                 let grant = key_grant(proved, owner.clone(), 1);
                 flow.grants.create(&grant, &Handled::default()).await.map(|view| Held { grant, view })
             }
-            Some(held) => {
-                let grant = key_grant(proved, owner.clone(), held.view.summary.epoch + 1);
-                let same_life = held.grant.integration == owner;
-                let handled = if same_life { held.view.handled.clone() } else { Handled::default() };
+            Some(found) => {
+                let grant = key_grant(proved, owner.clone(), found.view.summary.epoch + 1);
+                let same_life = found.view.summary.integration == owner;
+                let handled = if same_life { found.view.handled.clone() } else { Handled::default() };
                 // Tokens of an authorization before this key are given back where that harms nothing else.
                 let client = match &proved.keyed.provider.oauth {
                     Some(_) => flow.registry.credentials(&proved.keyed.provider).await.ok(),
                     None => None,
                 };
-                let written = replace(flow, client.as_deref(), &held, &grant, handled).await;
+                let written = replace(flow, client.as_deref(), &found, &grant, handled).await;
                 written.map(|view| Held { grant, view })
             }
         };

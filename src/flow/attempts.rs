@@ -17,6 +17,7 @@ use crate::digest::short_hash;
 use crate::grant::Owner;
 use crate::grant::store::{KIND_LABEL, exactly};
 use crate::oauth::attempt::Attempt;
+use crate::seal::{Place, SEALED_WITH, SealError, Sealed, Sealer};
 
 /// Value of the kind label for attempts.
 pub const ATTEMPT: &str = "attempt";
@@ -40,6 +41,8 @@ const DEADLINE_ANNOTATION: &str = "integrations.tms.dev/deadline";
 #[derive(Clone)]
 pub struct AttemptStore {
     secrets: Api<Secret>,
+    namespace: String,
+    sealer: Sealer,
 }
 
 /// An attempt as it was read, with what is needed to consume exactly that one.
@@ -67,23 +70,34 @@ pub enum AttemptError {
     /// The data cannot be read or written.
     #[error("an authorization attempt cannot be decoded or encoded")]
     Codec(#[from] serde_json::Error),
+    /// It is sealed and does not open, or could not be sealed.
+    #[error("an authorization attempt cannot be opened or sealed")]
+    Sealed(#[from] SealError),
 }
 
 impl AttemptStore {
     /// Attempts in `namespace`, the operator's own.
     pub fn new(client: kube::Client, namespace: &str) -> Self {
-        Self { secrets: Api::namespaced(client, namespace) }
+        let namespace = namespace.to_owned();
+        Self { secrets: Api::namespaced(client, &namespace), namespace, sealer: Sealer::default() }
+    }
+
+    /// Seals what is written, and opens what is read.
+    #[must_use]
+    pub fn sealing(self, sealer: Sealer) -> Self {
+        Self { sealer, ..self }
     }
 
     /// Reads an attempt by the name of its Secret.
     pub async fn get(&self, name: &str) -> Result<Option<Stored>, AttemptError> {
         let secret = self.secrets.get_opt(name).await.map_err(|source| api("read", source))?;
-        Ok(secret.map(decode).transpose()?.flatten())
+        Ok(secret.map(|secret| self.decode(secret)).transpose()?.flatten())
     }
 
     /// Creates an attempt. The oldest of the integration or tenant make way where there are too many.
     pub async fn create(&self, name: &str, attempt: &Attempt) -> Result<(), AttemptError> {
         self.make_room(attempt).await?;
+        let sealed = self.encode(name, attempt)?;
         let label = |key: &str, value: String| (key.to_owned(), value);
         let secret = Secret {
             metadata: ObjectMeta {
@@ -95,14 +109,24 @@ impl AttemptStore {
                     label(CALLER_LABEL, caller_hash(attempt.caller.as_deref(), attempt.agent_id.as_deref())),
                     label("app.kubernetes.io/managed-by", MANAGER.to_owned()),
                 ])),
-                annotations: Some(BTreeMap::from([
-                    label(DEADLINE_ANNOTATION, attempt.deadline.to_string()),
-                    label(OWNER_ANNOTATION, format!("{}/{}", attempt.integration.namespace, attempt.integration.name)),
-                ])),
+                annotations: Some(
+                    [
+                        Some((DEADLINE_ANNOTATION, attempt.deadline.to_string())),
+                        Some((
+                            OWNER_ANNOTATION,
+                            format!("{}/{}", attempt.integration.namespace, attempt.integration.name),
+                        )),
+                        sealed.key.map(|key| (SEALED_WITH, key)),
+                    ]
+                    .into_iter()
+                    .flatten()
+                    .map(|(key, value)| label(key, value))
+                    .collect(),
+                ),
                 ..ObjectMeta::default()
             },
             type_: Some("integrations.tms.dev/authorization".to_owned()),
-            data: Some([(DATA_KEY.to_owned(), ByteString(serde_json::to_vec(attempt)?))].into()),
+            data: Some([(DATA_KEY.to_owned(), ByteString(sealed.data))].into()),
             ..Secret::default()
         };
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
@@ -128,7 +152,7 @@ impl AttemptStore {
         let mut open: Vec<Stored> = found
             .items
             .into_iter()
-            .filter_map(|secret| decode(secret).ok().flatten())
+            .filter_map(|secret| self.decode(secret).ok().flatten())
             .filter(|stored| stored.attempt.integration == *integration && stored.attempt.is_open(now))
             .collect();
         open.sort_by_key(|stored| stored.attempt.created_at);
@@ -146,9 +170,14 @@ impl AttemptStore {
 
     /// Replaces an attempt, if nobody has touched it since it was read.
     pub async fn replace(&self, stored: &Stored, attempt: &Attempt) -> Result<bool, AttemptError> {
+        let sealed = self.encode(&stored.name, attempt)?;
         let patch = json!({
-            "metadata": { "uid": stored.uid, "resourceVersion": stored.resource_version },
-            "data": { DATA_KEY: ByteString(serde_json::to_vec(attempt)?) },
+            "metadata": {
+                "uid": stored.uid,
+                "resourceVersion": stored.resource_version,
+                "annotations": { SEALED_WITH: sealed.key },
+            },
+            "data": { DATA_KEY: ByteString(sealed.data) },
         });
         self.swap(&stored.name, &patch).await
     }
@@ -160,7 +189,7 @@ impl AttemptStore {
             "metadata": {
                 "uid": stored.uid,
                 "resourceVersion": stored.resource_version,
-                "annotations": { DENIED_ANNOTATION: now.to_string() },
+                "annotations": { DENIED_ANNOTATION: now.to_string(), SEALED_WITH: null },
             },
             "data": { DATA_KEY: null },
         });
@@ -199,6 +228,24 @@ impl AttemptStore {
             }
         }
         Ok(swept)
+    }
+
+    fn encode(&self, name: &str, attempt: &Attempt) -> Result<Sealed, AttemptError> {
+        let place = Place { namespace: &self.namespace, name };
+        Ok(self.sealer.seal(place, serde_json::to_vec(attempt)?)?)
+    }
+
+    /// `None` for an attempt that was denied: nothing is left in it.
+    fn decode(&self, secret: Secret) -> Result<Option<Stored>, AttemptError> {
+        let Some(data) = secret.data.unwrap_or_default().remove(DATA_KEY) else { return Ok(None) };
+        let name = secret.metadata.name.unwrap_or_default();
+        let data = self.sealer.open(Place { namespace: &self.namespace, name: &name }, data.0)?;
+        Ok(Some(Stored {
+            attempt: serde_json::from_slice(&data)?,
+            name,
+            uid: secret.metadata.uid.unwrap_or_default(),
+            resource_version: secret.metadata.resource_version.unwrap_or_default(),
+        }))
     }
 
     async fn swap(&self, name: &str, patch: &serde_json::Value) -> Result<bool, AttemptError> {
@@ -259,15 +306,4 @@ fn integration_hash(integration: &Owner) -> String {
 
 fn caller_hash(caller: Option<&str>, agent_id: Option<&str>) -> String {
     short_hash(&[caller.unwrap_or_default(), agent_id.unwrap_or_default()])
-}
-
-/// `None` for an attempt that was denied: nothing is left in it.
-fn decode(secret: Secret) -> Result<Option<Stored>, AttemptError> {
-    let Some(data) = secret.data.unwrap_or_default().remove(DATA_KEY) else { return Ok(None) };
-    Ok(Some(Stored {
-        attempt: serde_json::from_slice(&data.0)?,
-        name: secret.metadata.name.unwrap_or_default(),
-        uid: secret.metadata.uid.unwrap_or_default(),
-        resource_version: secret.metadata.resource_version.unwrap_or_default(),
-    }))
 }

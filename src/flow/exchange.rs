@@ -13,7 +13,7 @@ use super::account::{Haste, ask};
 use crate::api::provider::Pkce;
 use crate::api::{ProjectIntegration, ProviderKind, request};
 use crate::grant::sharing::Company;
-use crate::grant::store::{Held, Marks, grant_name};
+use crate::grant::store::{Found, Marks, grant_name};
 use crate::grant::{ClientCredentials, Grant, GrantView, Handled, Owner, StoreError};
 use crate::oauth::account::{Answers, Subject};
 use crate::oauth::answer::{ErrorClass, TokenAnswer, TokenRefusal};
@@ -187,14 +187,14 @@ async fn keep(
     let started = tokio::time::Instant::now();
     let mut pause = Duration::from_millis(100);
     loop {
-        let written = match flow.grants.get(&name).await {
+        let written = match flow.grants.find(&name).await {
             Err(error) => Err(error),
             Ok(None) => {
                 let grant = make(1);
                 flow.grants.create(&grant, &answered(attempt, None)).await.map(|_| grant)
             }
-            Ok(Some(held)) => {
-                let mut grant = make(held.view.summary.epoch + 1);
+            Ok(Some(found)) => {
+                let mut grant = make(found.view.summary.epoch + 1);
                 // The account must be known before one grant takes the place of another.
                 if !asked {
                     (asked, answers) = (true, ask_now(flow, &subject, &grant).await);
@@ -202,11 +202,11 @@ async fn keep(
                 if let Some(answers) = &answers {
                     grant = subject.conclude(&grant, Some(answers), Timestamp::now());
                 }
-                if !accept && is_other_account(&held, &grant) {
-                    return refuse_other_account(flow, usable, &held, &grant).await;
+                if !accept && is_other_account(&found, &grant) {
+                    return refuse_other_account(flow, usable, &found.view, &grant).await;
                 }
                 let client = Some(&*usable.credentials);
-                replace(flow, client, &held, &grant, answered(attempt, Some(&held))).await.map(|_| grant)
+                replace(flow, client, &found, &grant, answered(attempt, Some(&found.view))).await.map(|_| grant)
             }
         };
         match written {
@@ -264,11 +264,19 @@ async fn ask_now(flow: &Flow, subject: &Subject<'_>, grant: &Grant) -> Option<An
     }
 }
 
-fn is_other_account(held: &Held, new: &Grant) -> bool {
-    let lives = held.view.refused.is_none() && held.grant.integration.uid == new.integration.uid;
+fn is_other_account(found: &Found, new: &Grant) -> bool {
+    let summary = &found.view.summary;
+    let lives = found.view.refused.is_none() && summary.integration.uid == new.integration.uid;
     // Installations of two clients cannot be compared.
-    let same_client = held.grant.binding.client_at() == new.binding.client_at();
-    let differs = match (&held.grant.installation, &new.installation) {
+    let same_client = match (&found.grant, &summary.parts) {
+        (Ok(old), _) => old.binding.client_at() == new.binding.client_at(),
+        (Err(_), Some(parts)) => {
+            let now = new.binding.parts();
+            (&parts.client, &parts.token) == (&now.client, &now.token)
+        }
+        (Err(_), None) => false,
+    };
+    let differs = match (&summary.installation, &new.installation) {
         (Some(old), Some(new)) => same_client && old != new,
         _ => false,
     };
@@ -276,14 +284,19 @@ fn is_other_account(held: &Held, new: &Grant) -> bool {
 }
 
 /// Keeps what is held, says so on the grant, and gives the new tokens back where that harms nothing else.
-async fn refuse_other_account(flow: &Flow, usable: &Usable, held: &Held, new: &Grant) -> Result<Grant, ExchangeError> {
+async fn refuse_other_account(
+    flow: &Flow,
+    usable: &Usable,
+    view: &GrantView,
+    new: &Grant,
+) -> Result<Grant, ExchangeError> {
     let marks = Marks { mismatch: Some(Some(Timestamp::now())), ..Marks::default() };
-    match flow.grants.mark(&held.view, &marks).await {
+    match flow.grants.annotate(view, &marks).await {
         Ok(_) => {}
         // A refresh wrote in between; the mark is news for people and not worth more than a second try.
         Err(error) if error.is_conflict() => {
-            if let Ok(Some(now)) = flow.grants.get(&held.view.name).await {
-                let _ = flow.grants.mark(&now.view, &marks).await;
+            if let Ok(Some(now)) = flow.grants.find(&view.name).await {
+                let _ = flow.grants.annotate(&now.view, &marks).await;
             }
         }
         Err(error) => return Err(error.into()),
@@ -293,9 +306,9 @@ async fn refuse_other_account(flow: &Flow, usable: &Usable, held: &Held, new: &G
 }
 
 /// The requests that are handled once this grant is written: the one that asked for it, and those before.
-fn answered(attempt: &Attempt, held: Option<&Held>) -> Handled {
-    let same_life = held.filter(|held| held.grant.integration == attempt.integration);
-    let mut handled = same_life.map(|held| held.view.handled.clone()).unwrap_or_default();
+fn answered(attempt: &Attempt, before: Option<&GrantView>) -> Handled {
+    let same_life = before.filter(|view| view.summary.integration == attempt.integration);
+    let mut handled = same_life.map(|view| view.handled.clone()).unwrap_or_default();
     handled.0.extend(attempt.request.clone().map(|value| (request::CONNECT.to_owned(), value)));
     handled
 }
@@ -304,11 +317,11 @@ fn answered(attempt: &Attempt, held: Option<&Held>) -> Handled {
 pub(super) async fn replace(
     flow: &Flow,
     client: Option<&ClientCredentials>,
-    held: &Held,
+    found: &Found,
     grant: &Grant,
     handled: Handled,
 ) -> Result<GrantView, StoreError> {
-    let same_life = held.grant.integration.uid == grant.integration.uid;
+    let same_life = found.view.summary.integration.uid == grant.integration.uid;
     let marks = Marks {
         intents: Some(vec![]),
         refused: Some(None),
@@ -319,13 +332,18 @@ pub(super) async fn replace(
         orphaned: Some(None),
         leaving: Some(None),
         trace: Some(trace::current().kept_traceparent()),
+        adopted: true,
     };
-    let view = flow.grants.replace(&held.view, grant, &marks).await?;
+    let view = flow.grants.replace(&found.view, grant, &marks).await?;
     // The tokens before: revoked only where that cannot end the new grant or a sibling's. The new grant stands by now, so
-    // that it is among those that are looked at.
-    if same_life && held.view.refused.is_none() && is_harmless(flow, &held.grant, grant).await {
-        let client = client.filter(|client| client.client_id == held.grant.binding.client_id);
-        if let Err(error) = revoke(&flow.outbound, &held.grant, client).await {
+    // that it is among those that are looked at. What cannot be read is left to its fate.
+    if let Ok(old) = &found.grant
+        && same_life
+        && found.view.refused.is_none()
+        && is_harmless(flow, old, grant).await
+    {
+        let client = client.filter(|client| client.client_id == old.binding.client_id);
+        if let Err(error) = revoke(&flow.outbound, old, client).await {
             tracing::info!(error = &error as &dyn std::error::Error, "the tokens before could not be revoked");
         }
     }

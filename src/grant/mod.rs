@@ -248,6 +248,8 @@ pub(crate) mod tests_support {
             orphaned: None,
             leaving: None,
             trace: None,
+            sealed_with: None,
+            adopt: None,
         }
     }
 

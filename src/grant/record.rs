@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::Owner;
 use super::binding::{Parts, ProviderRef};
 use super::chain::ChainSummary;
+use crate::seal::SEALED_WITH;
 
 /// Annotation with the [`Summary`]; written together with the data.
 pub const SUMMARY: &str = "integrations.tms.dev/summary";
@@ -30,6 +31,9 @@ pub const ORPHANED: &str = "integrations.tms.dev/orphaned-at";
 pub const LEAVING: &str = "integrations.tms.dev/leaving-at";
 /// Annotation with the trace of the authorization, until what came of it is published.
 pub const TRACE: &str = "integrations.tms.dev/traceparent";
+
+/// Annotation with the uid of the integration that is to take the grant over, put there by whoever may write to it.
+pub const ADOPT: &str = "integrations.tms.dev/adopt-requested-for";
 
 /// A grant without its secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -205,6 +209,10 @@ pub struct GrantView {
     pub leaving: Option<Timestamp>,
     /// The trace of the authorization, until what came of it is published.
     pub trace: Option<String>,
+    /// The name of the key that its data is sealed with.
+    pub sealed_with: Option<String>,
+    /// The uid of the integration that is to take it over.
+    pub adopt: Option<String>,
 }
 
 /// A grant Secret whose annotations cannot be read.
@@ -253,6 +261,8 @@ impl GrantView {
             orphaned: annotation(metadata, &name, ORPHANED)?,
             leaving: annotation(metadata, &name, LEAVING)?,
             trace: metadata.annotations.as_ref().and_then(|all| all.get(TRACE)).cloned(),
+            sealed_with: plain(metadata, SEALED_WITH),
+            adopt: plain(metadata, ADOPT),
             name,
         })
     }
@@ -283,6 +293,10 @@ impl GrantView {
 enum Intents {
     One(Intent),
     Several(Vec<Intent>),
+}
+
+fn plain(metadata: &ObjectMeta, annotation: &str) -> Option<String> {
+    metadata.annotations.as_ref()?.get(annotation).cloned()
 }
 
 fn annotation<T: DeserializeOwned>(

@@ -14,11 +14,14 @@ use kube::core::PartialObjectMeta;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::record::{HANDLED, INTENT, LEAVING, MISMATCH, ORPHANED, PUBLISHED, REFUSED, SUMMARY, TRACE, ViewError};
+use super::record::{
+    ADOPT, HANDLED, INTENT, LEAVING, MISMATCH, ORPHANED, PUBLISHED, REFUSED, SUMMARY, TRACE, ViewError,
+};
 use super::sharing::{self, Company};
 use super::{Grant, GrantView, Handled, Intent, Published, Refusal, Summary};
 use crate::api::MANAGER;
 use crate::digest::{authenticate, equal, short_hash};
+use crate::seal::{Place, SEALED_WITH, SealError, Sealer};
 use crate::sensitive::Sensitive;
 use crate::trace;
 
@@ -37,6 +40,8 @@ const DATA_KEY: &str = "grant";
 #[derive(Clone)]
 pub struct GrantStore {
     secrets: Api<Secret>,
+    namespace: String,
+    sealer: Sealer,
     /// Under which access tokens are hashed; without it they are not.
     key: Option<Sensitive>,
 }
@@ -48,6 +53,22 @@ pub struct Held {
     pub grant: Grant,
     /// Its annotations and resourceVersion at that moment.
     pub view: GrantView,
+}
+
+/// A grant Secret, whose data can perhaps not be read.
+#[derive(Debug)]
+pub struct Found {
+    /// Its annotations and resourceVersion.
+    pub view: GrantView,
+    /// What it holds.
+    pub grant: Result<Grant, StoreError>,
+}
+
+impl Found {
+    /// With its data.
+    pub fn held(self) -> Result<Held, StoreError> {
+        self.grant.map(|grant| Held { grant, view: self.view })
+    }
 }
 
 /// A grant could not be read or written.
@@ -88,6 +109,15 @@ pub enum StoreError {
         #[source]
         source: serde_json::Error,
     },
+    /// It is sealed and does not open, or could not be sealed.
+    #[error("grant {grant} cannot be opened")]
+    Sealed {
+        /// The Secret.
+        grant: String,
+        /// Why, and what helps.
+        #[source]
+        source: SealError,
+    },
     /// It holds more than a Secret should.
     #[error("grant {grant} would take {size} bytes; {MAX_SIZE} are allowed")]
     TooLarge {
@@ -102,6 +132,12 @@ impl StoreError {
     /// Whether trying again with a fresh read may succeed.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict { .. })
+    }
+
+    /// Whether the grant is there and its data cannot be read: a new one may take its place, and nothing else can be done
+    /// with it.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Sealed { .. } | Self::Codec { .. })
     }
 
     /// Whether the grant is not there.
@@ -134,6 +170,8 @@ pub struct Marks {
     pub leaving: Option<Option<jiff::Timestamp>>,
     /// The trace of the authorization.
     pub trace: Option<Option<String>>,
+    /// A request to take the grant over is done with.
+    pub adopted: bool,
 }
 
 impl Marks {
@@ -155,6 +193,7 @@ impl Marks {
         mark(ORPHANED, self.orphaned.as_ref().map(|value| optional(value.as_ref())))?;
         mark(LEAVING, self.leaving.as_ref().map(|value| optional(value.as_ref())))?;
         mark(TRACE, self.trace.clone().map(|value| Ok(value.map_or(Value::Null, Value::String))))?;
+        mark(ADOPT, self.adopted.then_some(Ok(Value::Null)))?;
         Ok(annotations)
     }
 }
@@ -170,7 +209,24 @@ fn optional<T: Serialize>(value: Option<&T>) -> Result<Value, serde_json::Error>
 impl GrantStore {
     /// Grants in `namespace`, the operator's own.
     pub fn new(client: kube::Client, namespace: &str) -> Self {
-        Self { secrets: Api::namespaced(client, namespace), key: None }
+        let namespace = namespace.to_owned();
+        Self { secrets: Api::namespaced(client, &namespace), namespace, sealer: Sealer::default(), key: None }
+    }
+
+    /// Seals what is written, and opens what is read.
+    #[must_use]
+    pub fn sealing(self, sealer: Sealer) -> Self {
+        Self { sealer, ..self }
+    }
+
+    /// Whether the data of a grant can be read, as far as its annotations tell.
+    pub fn can_open(&self, view: &GrantView) -> Result<(), SealError> {
+        view.sealed_with.as_deref().map_or(Ok(()), |key| self.sealer.holds(key))
+    }
+
+    /// The name of the key that grants are sealed with.
+    pub fn writing(&self) -> Option<String> {
+        self.sealer.writing()
     }
 
     /// Keeps a hash of each access token under `key` beside its grant, so that two grants of the same token are told.
@@ -181,8 +237,13 @@ impl GrantStore {
 
     /// Reads a grant; `None` when there is none.
     pub async fn get(&self, name: &str) -> Result<Option<Held>, StoreError> {
+        self.find(name).await?.map(Found::held).transpose()
+    }
+
+    /// Finds a grant, whether or not its data can be read.
+    pub async fn find(&self, name: &str) -> Result<Option<Found>, StoreError> {
         let secret = self.secrets.get_opt(name).await.map_err(|source| api("read", name, source))?;
-        secret.map(decode).transpose()
+        secret.map(|secret| self.decode(secret)).transpose()
     }
 
     /// Creates a grant; a conflict when there is one already.
@@ -218,11 +279,16 @@ impl GrantStore {
 
     /// Changes annotations only; the answer is the whole grant.
     pub async fn mark(&self, view: &GrantView, marks: &Marks) -> Result<Held, StoreError> {
+        self.annotate(view, marks).await?.held()
+    }
+
+    /// The same, for a grant whose data can perhaps not be read.
+    pub async fn annotate(&self, view: &GrantView, marks: &Marks) -> Result<Found, StoreError> {
         let annotations = marks.annotations(&view.name)?;
         let patch = json!({
             "metadata": { "resourceVersion": view.resource_version, "uid": view.uid, "annotations": annotations },
         });
-        decode(self.patch("mark", &view.name, &patch).await?)
+        self.decode(self.patch("mark", &view.name, &patch).await?)
     }
 
     /// Replaces the data, and changes annotations in the same write.
@@ -313,7 +379,22 @@ impl GrantStore {
         if data.len() > MAX_SIZE {
             return Err(StoreError::TooLarge { grant: name.to_owned(), size: data.len() });
         }
-        Ok((annotations, BTreeMap::from([(DATA_KEY.to_owned(), ByteString(data))])))
+        let sealed = self.sealer.seal(Place { namespace: &self.namespace, name }, data);
+        let sealed = sealed.map_err(|source| StoreError::Sealed { grant: name.to_owned(), source })?;
+        annotations.insert(SEALED_WITH, sealed.key.map_or(Value::Null, Value::String));
+        Ok((annotations, BTreeMap::from([(DATA_KEY.to_owned(), ByteString(sealed.data))])))
+    }
+
+    fn decode(&self, secret: Secret) -> Result<Found, StoreError> {
+        let view = GrantView::from_metadata(&secret.metadata)?;
+        let data = secret.data.unwrap_or_default().remove(DATA_KEY).unwrap_or(ByteString(Vec::new())).0;
+        let grant = match self.sealer.open(Place { namespace: &self.namespace, name: &view.name }, data) {
+            Ok(data) => {
+                serde_json::from_slice(&data).map_err(|source| StoreError::Codec { grant: view.name.clone(), source })
+            }
+            Err(source) => Err(StoreError::Sealed { grant: view.name.clone(), source }),
+        };
+        Ok(Found { view, grant })
     }
 
     async fn patch(&self, operation: &'static str, name: &str, patch: &Value) -> Result<Secret, StoreError> {
@@ -359,11 +440,3 @@ fn labels(grant: &Grant) -> BTreeMap<String, String> {
 }
 
 type Encoded = (BTreeMap<&'static str, Value>, BTreeMap<String, ByteString>);
-
-fn decode(secret: Secret) -> Result<Held, StoreError> {
-    let view = GrantView::from_metadata(&secret.metadata)?;
-    let data = secret.data.unwrap_or_default().remove(DATA_KEY).unwrap_or(ByteString(Vec::new())).0;
-    let grant =
-        serde_json::from_slice(&data).map_err(|source| StoreError::Codec { grant: view.name.clone(), source })?;
-    Ok(Held { grant, view })
-}

@@ -86,6 +86,22 @@ pub(super) const ORPHANS: Definition = Definition {
     help: "Grants whose integration is gone",
     more: "On the leader alone, counted once an hour. They are removed after 30 days and not revoked.",
 };
+pub(super) const GRANTS: Definition = Definition {
+    name: "grants",
+    kind: "gauge",
+    unit: "grants",
+    labels: &["key"],
+    help: "Grants by the name of the key that they are sealed with; empty for none",
+    more: "On the leader alone, with `--grant-key-file`. A key that no grant is sealed with may leave the file.",
+};
+pub(super) const GRANT_KEY_FILE: Definition = Definition {
+    name: "grant_key_file_usable",
+    kind: "gauge",
+    unit: "0 or 1",
+    labels: &[],
+    help: "1 while --grant-key-file can be used, 0 while the keys before are in use instead of it",
+    more: "The log says what is wrong with the file.",
+};
 pub(super) const LEADER: Definition = Definition {
     name: "leader",
     kind: "gauge",
@@ -120,6 +136,8 @@ pub const ALL: &[Definition] = &[
     INTEGRATIONS,
     SOONEST_EXPIRY,
     ORPHANS,
+    GRANTS,
+    GRANT_KEY_FILE,
     LEADER,
     CALLBACKS,
     REQUESTS,

@@ -9,6 +9,8 @@ fn counted() -> Metrics {
     metrics.callback("success");
     metrics.leads(true);
     metrics.orphans(1);
+    metrics.grants(&[("first".to_owned(), 1)].into());
+    metrics.grant_key_file(true);
     metrics.lateness(Duration::from_millis(5));
     metrics.token_request("slack", Duration::from_millis(5));
     metrics.reconcile_error(Reason::StorageFailed);

@@ -12,7 +12,7 @@ use super::client::named;
 use super::received;
 use crate::api::provider::Pkce;
 use crate::digest::sha256_base64url;
-use crate::grant::{Account, ClientCredentials, Grant, Installed};
+use crate::grant::{Account, ClientCredentials, Grant, Installed, Owner};
 use crate::provider::endpoints::Endpoints;
 use crate::provider::registry::Usable;
 use crate::provider::resolved::OAuthClient;
@@ -51,38 +51,89 @@ pub fn authorization_url(
     url
 }
 
+/// What a grant is made for, beside an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Purpose<'a> {
+    /// Whose it is.
+    pub integration: &'a Owner,
+    /// The tenant.
+    pub tenant: &'a str,
+    /// The project.
+    pub project: &'a str,
+    /// The app.
+    pub type_: &'a str,
+    /// Scopes that were asked for.
+    pub scopes: &'a [String],
+    /// Values that the person gave.
+    pub parameters: &'a BTreeMap<String, String>,
+    /// Parameters of the callback that are kept.
+    pub query: &'a BTreeMap<String, String>,
+    /// The Kubernetes user that asked.
+    pub caller: Option<&'a str>,
+    /// The person of the product on whose behalf it was asked.
+    pub agent_id: Option<&'a str>,
+}
+
+impl<'a> From<&'a Attempt> for Purpose<'a> {
+    fn from(attempt: &'a Attempt) -> Self {
+        Self {
+            integration: &attempt.integration,
+            tenant: &attempt.tenant,
+            project: &attempt.project,
+            type_: &attempt.type_,
+            scopes: &attempt.scopes,
+            parameters: &attempt.parameters,
+            query: &attempt.query,
+            caller: attempt.caller.as_deref(),
+            agent_id: attempt.agent_id.as_deref(),
+        }
+    }
+}
+
 /// Makes the grant of a first answer, with what that answer tells; `epoch` is the one to be written.
-pub fn first_grant(attempt: &Attempt, usable: &Usable, answer: &TokenAnswer, epoch: u64, now: Timestamp) -> Grant {
+pub fn first_grant<'a>(
+    purpose: impl Into<Purpose<'a>>,
+    usable: &Usable,
+    answer: &TokenAnswer,
+    epoch: u64,
+    now: Timestamp,
+) -> Grant {
+    let purpose = purpose.into();
     let grant = Grant {
-        integration: attempt.integration.clone(),
+        integration: purpose.integration.clone(),
         epoch,
         generation: 1,
         attempt: None,
         api_key: None,
         tokens: received::tokens(answer, &usable.client, now),
         sets: received::sets(answer, &usable.client, now),
-        scopes: answer.scopes.clone().unwrap_or_else(|| attempt.scopes.clone()),
-        requested_scopes: attempt.scopes.clone(),
+        scopes: answer.scopes.clone().unwrap_or_else(|| purpose.scopes.to_vec()),
+        requested_scopes: purpose.scopes.to_vec(),
         missing_scopes: vec![],
-        account: Account::new(&answer.body, &attempt.query),
+        account: Account::new(&answer.body, purpose.query),
         installation: None,
         metadata: BTreeMap::new(),
         secret_metadata: BTreeMap::new(),
-        parameters: attempt.parameters.clone(),
-        installed: Installed { by: attempt.caller.clone(), agent_id: attempt.agent_id.clone(), at: now },
+        parameters: purpose.parameters.clone(),
+        installed: Installed {
+            by: purpose.caller.map(str::to_owned),
+            agent_id: purpose.agent_id.map(str::to_owned),
+            at: now,
+        },
         binding: usable.endpoints.binding(&usable.provider, &usable.client, &usable.credentials),
     };
-    subject(attempt, usable).conclude(&grant, None, now)
+    subject(purpose, usable).conclude(&grant, None, now)
 }
 
-/// The connection that an attempt is about, as expressions see it.
-pub fn subject<'a>(attempt: &Attempt, usable: &'a Usable) -> Subject<'a> {
+/// The connection that a grant is about, as expressions see it.
+pub fn subject<'a, 'b>(purpose: impl Into<Purpose<'b>>, usable: &'a Usable) -> Subject<'a> {
+    let purpose = purpose.into();
     let names = Names {
-        namespace: &attempt.integration.namespace,
-        name: &attempt.integration.name,
-        tenant: &attempt.tenant,
-        project: &attempt.project,
-        type_: &attempt.type_,
+        namespace: &purpose.integration.namespace,
+        name: &purpose.integration.name,
+        tenant: purpose.tenant,
+        project: purpose.project,
+        type_: purpose.type_,
     };
-    Subject::of_oauth(usable, names, &[&attempt.parameters])
+    Subject::of_oauth(usable, names, &[purpose.parameters])
 }

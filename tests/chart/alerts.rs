@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use integration_operator::api::Reason;
-use integration_operator::metrics::Metrics;
+use integration_operator::metrics::{Exposition, Metrics};
 use serde_json::{Value, json};
 
 use crate::helm::{Helm, RELEASE, object};
@@ -22,7 +22,7 @@ fn metrics() -> BTreeSet<String> {
     metrics.census(&[("Connected".to_owned(), 1)], Some(1));
     metrics.callback("success");
     metrics.request(&Method::GET, "/v1/providers", StatusCode::OK);
-    let text = metrics.encode().unwrap();
+    let text = metrics.encode(Exposition::Text).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect()
 }

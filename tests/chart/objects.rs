@@ -78,7 +78,7 @@ fn the_operator_understands_its_flags() {
                 assert_eq!(probe.service.as_str(), "http://integration-operator/");
                 assert_eq!(probe.probes.as_str(), "http://integration-operator-metrics:9090/");
             }
-            Command::Crds => panic!("{name} runs another command"),
+            Command::Crds | Command::Import(_) => panic!("{name} runs another command"),
         }
     }
     assert_eq!(seen, 4);

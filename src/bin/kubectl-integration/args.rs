@@ -36,6 +36,9 @@ pub(crate) enum Command {
     Check(Act),
     /// Revoke and forget what is held; the resource stays.
     Disconnect(Disconnect),
+    /// Take over a grant of another life of an integration, as after a restored backup. Needs rights to Secrets in the
+    /// operator's namespace.
+    Adopt(Adopt),
     /// Look at everything that connections need here, and say what is wrong and what to do.
     ///
     /// It only reads. The exit code is 1 if a check failed.
@@ -239,6 +242,17 @@ pub(crate) struct Complete {
     /// The words so far; the last is the one to complete.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) words: Vec<String>,
+}
+
+/// Options of `adopt`.
+#[derive(Debug, Args)]
+pub(crate) struct Adopt {
+    /// What every such request has.
+    #[command(flatten)]
+    pub(crate) act: Act,
+    /// The namespace in which the operator keeps its grants.
+    #[arg(long, env = "INTEGRATION_OPERATOR_NAMESPACE", default_value = "integration-operator")]
+    pub(crate) operator_namespace: String,
 }
 
 /// Forms of `status`.

@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, reason = "a command line tool answers on standard output")]
 
 mod act;
+mod adopt;
 mod args;
 mod cluster;
 mod complete;
@@ -59,6 +60,7 @@ async fn run(cli: Cli) -> Result<bool, Failure> {
         Command::Refresh(act) => act::refresh(&open.await?, &act).await,
         Command::Check(act) => act::check(&open.await?, &act).await,
         Command::Disconnect(disconnect) => act::disconnect(&open.await?, &disconnect).await,
+        Command::Adopt(request) => adopt::run(&open.await?, &request).await,
         Command::Report(report) => report::run(&open.await?, &report).await,
         Command::Doctor(doctor) => return doctor::run(&open.await?, &doctor).await,
     }?;

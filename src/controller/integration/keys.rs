@@ -179,6 +179,7 @@ impl Run<'_> {
                 self.context.wrote(&situation.uid, &held.view);
                 self.proved(situation, keyed, &held.view);
                 situation.foreign = false;
+                situation.unreadable = None;
                 situation.grant = Some(held.view);
                 self.held = Some(held.grant);
                 Looked { pause: Some(spread()), ..Looked::default() }

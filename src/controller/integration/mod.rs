@@ -1,9 +1,10 @@
 //! The driver: one reconcile of one integration, as a row of steps over a [`Situation`].
 //!
-//! The steps that take more than a few lines lie beside it: `freshness`, `recovery`, `account`, `keys`, `publication` and
-//! `replacement`.
+//! The steps that take more than a few lines lie beside it: `adopt`, `freshness`, `recovery`, `account`, `keys`,
+//! `publication` and `replacement`.
 
 mod account;
+mod adopt;
 mod freshness;
 mod keys;
 mod publication;
@@ -75,6 +76,16 @@ pub enum ReconcileError {
 }
 
 impl ReconcileError {
+    /// The error of a grant that is there and cannot be read.
+    fn unreadable(&self) -> Option<&StoreError> {
+        let (Self::Grant(error) | Self::Finalize(FinalizeError::Grant(error)) | Self::Keep(KeepError::Store(error))) =
+            self
+        else {
+            return None;
+        };
+        error.is_unreadable().then_some(error)
+    }
+
     /// The reason that metrics carry.
     pub const fn reason(&self) -> Reason {
         match self {
@@ -92,20 +103,35 @@ impl ReconcileError {
 
 /// Reconciles one integration.
 pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    match Box::pin(carry_out(&object, &context)).await {
+        // Told on the integration, by the next reconcile.
+        Err(error) if error.unreadable().is_some() => {
+            let uid = object.uid().unwrap_or_default();
+            if let Some(why) = error.unreadable().filter(|_| context.memories.get(&uid).unreadable.is_none()) {
+                context.note_unreadable(&uid, why);
+                return Ok(Action::requeue(Duration::from_millis(10)));
+            }
+            Err(error)
+        }
+        outcome => outcome,
+    }
+}
+
+async fn carry_out(object: &Watched, context: &Arc<Context>) -> Result<Action, ReconcileError> {
     let integration = match &object.0 {
         Ok(integration) => integration,
-        Err(broken) => return unreadable(&context, broken).await,
+        Err(broken) => return unreadable(context, broken).await,
     };
     if integration.metadata.deletion_timestamp.is_some() {
-        return finalized(&context, integration).await;
+        return finalized(context, integration).await;
     }
     if let Some(pause) = context.lag(integration) {
         return Ok(Action::requeue(pause));
     }
-    let mut situation = Situation::gather(&context, integration).await;
+    let mut situation = Situation::gather(context, integration).await;
     let forgone = integration.status.as_ref().and_then(|status| status.disconnected_key.clone());
     let mut run = Run {
-        context: &context,
+        context,
         held: None,
         handled: vec![],
         again: None,
@@ -113,17 +139,27 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
         forgone,
         proved: false,
         trace: situation.grant.as_ref().map(authorization).unwrap_or_default(),
+        adopting: None,
     };
+    let adopted = Box::pin(run.adopt(&situation)).await?;
+    if adopted.is_some() {
+        situation = Situation::gather(context, integration).await;
+    }
     let mirrored = integration.status.as_ref().map(|status| status.handled.clone()).unwrap_or_default();
-    let asked = requests::requests(&situation, &mirrored);
+    let mut asked = requests::requests(&situation, &mirrored);
+    if adopted == Some(true) {
+        asked.refresh.get_or_insert_with(|| Timestamp::now().to_string());
+    }
     run.handled.extend(asked.stale.clone());
+    // What cannot be read cannot be revoked: such a request waits until it can.
     if situation.tenancy.is_ok()
+        && situation.unreadable.is_none()
         && let Some(value) = &asked.disconnect
     {
-        if let finalize::Progress::Wait(pause) = finalize::forget(&context, integration).await? {
+        if let finalize::Progress::Wait(pause) = finalize::forget(context, integration).await? {
             return Ok(Action::requeue(pause));
         }
-        connect::withdraw(&context, &situation.namespace, &situation.name).await.ok();
+        connect::withdraw(context, &situation.namespace, &situation.name).await.ok();
         run.forgo(&situation).await?;
         run.handled.push((request::DISCONNECT, value.clone()));
         situation.grant = None;
@@ -132,8 +168,12 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
     }
     run.stay(&mut situation).await?;
     let connecting = run.connect(&mut situation, &asked).await?;
-    run.take_key(&mut situation, &asked).await?;
-    if situation.served().is_some() && situation.grant.is_some() {
+    if situation.unreadable.is_none() || asked.connect.is_some() {
+        run.take_key(&mut situation, &asked).await?;
+    }
+    if situation.unreadable.is_some() {
+        run.look_again(Timestamp::now() + LOOK_AGAIN);
+    } else if situation.served().is_some() && situation.grant.is_some() {
         finalizer::put_on(&context.client, integration).await?;
         Box::pin(run.keep_fresh(&mut situation, &asked)).await?;
         run.know_account(&mut situation, &asked).await?;
@@ -189,6 +229,8 @@ struct Run<'a> {
     proved: bool,
     /// What this is a part of, or begins, once there is something to tell.
     trace: Span,
+    /// Why a grant of another life was not taken over yet, where that is asked for.
+    adopting: Option<String>,
 }
 
 impl Run<'_> {
@@ -296,6 +338,7 @@ impl Run<'_> {
             denied: connecting.denied,
             connect_error: connecting.error,
             disconnected_key: self.forgone.clone(),
+            adopting: self.adopting.clone(),
             handled: handled.0,
             now,
         });

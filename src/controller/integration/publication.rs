@@ -81,7 +81,7 @@ impl Run<'_> {
         if let Some(published) = publish::find_own(client, situation.integration, name).await? {
             // Not the cache: one that lags behind must not take a Secret away from a workload.
             let grant = grant_name(&situation.namespace, &situation.name);
-            if self.context.grants.get(&grant).await?.is_some() {
+            if self.context.grants.find(&grant).await?.is_some() {
                 return Ok(());
             }
             publish::withdraw(client, &situation.namespace, &published).await?;

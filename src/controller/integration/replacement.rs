@@ -77,9 +77,9 @@ impl Run<'_> {
     /// its siblings any more.
     pub(super) async fn stay(&self, situation: &mut Situation<'_>) -> Result<(), ReconcileError> {
         let Some(view) = situation.grant.as_ref().filter(|view| view.leaving.is_some()) else { return Ok(()) };
-        let held = self.context.grants.mark(view, &Marks { leaving: Some(None), ..Marks::default() }).await?;
-        self.context.wrote(&situation.uid, &held.view);
-        situation.grant = Some(held.view);
+        let found = self.context.grants.annotate(view, &Marks { leaving: Some(None), ..Marks::default() }).await?;
+        self.context.wrote(&situation.uid, &found.view);
+        situation.grant = Some(found.view);
         Ok(())
     }
 }

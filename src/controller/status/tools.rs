@@ -66,6 +66,8 @@ impl Case {
             provider: self.provider.map(Err),
             grant: self.grant,
             foreign: false,
+            left_over: None,
+            unreadable: None,
             later: None,
         };
         let link = AuthorizationStatus {
@@ -81,6 +83,7 @@ impl Case {
             authorization: self.link.then_some(link),
             denied: self.denied,
             connect_error: None,
+            adopting: None,
             disconnected_key: None,
             handled: BTreeMap::new(),
             now: Timestamp::from_second(NOW).unwrap(),

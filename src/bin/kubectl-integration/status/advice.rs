@@ -37,9 +37,11 @@ pub(crate) fn advice(integration: &ProjectIntegration) -> Option<String> {
             plugin("disconnect"),
             plugin("connect")
         ),
-        Reason::ForeignGrant => {
-            "it was restored or created anew beside an old grant; whoever runs the operator can adopt it".to_owned()
-        }
+        Reason::ForeignGrant => format!(
+            "it was restored or created anew beside an old grant; to take that over, with rights in the operator's \
+             namespace: {}",
+            plugin("adopt")
+        ),
         Reason::ApiKeyMissing => give_key(integration),
         Reason::ChoiceRequired => choose(integration).unwrap_or_else(|| {
             format!(
@@ -69,11 +71,12 @@ pub(crate) fn advice(integration: &ProjectIntegration) -> Option<String> {
         Reason::ProviderUnavailable | Reason::RateLimited | Reason::AccountUnknown => {
             format!("wait; to look again now: {}", plugin("check"))
         }
-        Reason::StorageFailed => "see the operator's log, and whether the API server answers".to_owned(),
+        Reason::StorageFailed => "mend what the message says; see the operator's log as well".to_owned(),
         Reason::Connected
         | Reason::Accepted
         | Reason::NotStalled
         | Reason::Granted
+        | Reason::Adopted
         | Reason::Refreshed
         | Reason::NeverExpires
         | Reason::Verified
