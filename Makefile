@@ -12,13 +12,8 @@ ARGS ?=
 FETCH_FLAGS := $(if $(TEST_KUBECONFIG),,$(if $(filter true 1,$(CI)),--build))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test image image-check fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds chart chart-lint
-.PHONY: screenshots fmt
-.PHONY: help book demo test fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds fmt
-.PHONY: help demo test fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds screenshots fmt
-.PHONY: help demo test image image-check fuzz bench lint lint-format lint-clippy lint-doc lint-deny crds fmt
-.PHONY: help demo test image image-check plugin-archives krew fuzz bench lint lint-format lint-clippy lint-doc \
-	lint-deny crds screenshots fmt
+.PHONY: help demo test e2e image image-check plugin-archives krew fuzz bench lint lint-format lint-clippy lint-doc \
+	lint-deny crds chart chart-lint book screenshots fmt
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +30,10 @@ test: ## Run all tests; TESTARGS go to cargo test
 	$(if $(filter true 1,$(CI)),$(CARGO) run --quiet --example cluster -- build helm)
 	$(CARGO) test --lib --bins --tests $(if $(filter true 1,$(CI)),--no-fail-fast) $(TESTARGS)
 
+e2e: ## Install image and chart on a real node and use them; CLUSTER=kind, or a kubeconfig, for another cluster
+	$(CARGO) build --example e2e --example cluster --example image
+	CLUSTER=$(or $(CLUSTER),node) $(CARGO) run --quiet --example e2e -- $(ARGS)
+
 # Where the image goes; TARGET names another target of rustc than this machine's.
 IMAGE ?= target/image/integration-operator.tar
 
@@ -44,6 +43,7 @@ image: ## Write the container image as an OCI archive, without Docker
 
 image-check: image ## Build the image again from a copy elsewhere, and compare
 	tools/check-image $(IMAGE)
+
 # Where the archives of the plugin go, and from where krew is to fetch them.
 PLUGINS ?= target/plugin
 PLUGIN_URL ?= https://example.com/integration-operator/v@VERSION@
@@ -103,6 +103,7 @@ crds: ## Write the generated files: crds/ and the reference pages in docs/
 MDBOOK_VERSION := 0.5.4
 MDBOOK_ROOT := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/integration-operator/tools/mdbook-$(MDBOOK_VERSION)
 MDBOOK ?= $(MDBOOK_ROOT)/bin/mdbook
+
 book: ## Make a book of docs/, in target/book
 	@command -v $(MDBOOK) >/dev/null || { \
 		echo "building mdbook $(MDBOOK_VERSION), once, in some minutes"; \
@@ -110,8 +111,9 @@ book: ## Make a book of docs/, in target/book
 			--root $(MDBOOK_ROOT); }
 	rm -rf target/book
 	$(MDBOOK) build
-	cp -R examples target/book/
+	cp -R examples charts target/book/
 	mkdir -p target/book/src/provider && cp -R src/provider/catalogue target/book/src/provider/
 	@echo "open target/book/docs/index.html"
+
 screenshots: ## Write docs/images/, the pictures of the pages for people; needs Chromium
 	UPDATE_SCREENSHOTS=1 $(CARGO) test --test it pictures_for_the_documentation

@@ -33,7 +33,7 @@ fn main() -> anyhow::Result<ExitCode> {
                 if let Some(file) = options.log_directives_file.clone() {
                     tokio::spawn(log.follow(file));
                 }
-                app::run(*options).await
+                Box::pin(app::run(*options)).await
             })?
             .map_err(Into::into)
         }

@@ -64,6 +64,9 @@ fn the_operator_understands_its_flags() {
                 assert_eq!(run.egress.cluster_networks.len(), 2);
                 assert_eq!(run.egress.allow_insecure_provider_hosts, ["provider.test"]);
                 assert_eq!(run.egress.ca_bundle.unwrap().to_str(), Some("/etc/integration-operator/ca/ca.crt"));
+                let keys = "/etc/integration-operator/grant-keys/keys";
+                assert_eq!(run.sealing.grant_key_file.unwrap().to_str(), Some(keys));
+                assert_eq!(run.otlp_endpoint.unwrap().as_str(), "http://collector.monitoring:4318/");
                 assert_eq!(run.listen, SocketAddr::from(([0, 0, 0, 0], 8080)));
                 assert_eq!(run.metrics_listen, SocketAddr::from(([0, 0, 0, 0], 9090)));
             }
@@ -71,7 +74,7 @@ fn the_operator_understands_its_flags() {
                 assert!(cleanup.revoke);
                 assert_eq!(cleanup.stop_deployment.as_deref(), Some("integration-operator"));
                 assert_eq!(cleanup.watch_namespaces, ["acme", "globex"]);
-                assert!(cleanup.egress.ca_bundle.is_some());
+                assert!(cleanup.egress.ca_bundle.is_some() && cleanup.sealing.grant_key_file.is_some());
             }
             Command::Providers(_) => {}
             Command::Probe(probe) => {

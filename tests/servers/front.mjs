@@ -28,10 +28,10 @@ export class Front {
     this.server.requestTimeout = 0;
   }
 
-  async listen(port) {
-    this.server.listen(port, '127.0.0.1');
+  async listen(port, host = '127.0.0.1') {
+    this.server.listen(port, host);
     await once(this.server, 'listening');
-    return `http://127.0.0.1:${this.server.address().port}`;
+    return `http://${host}:${this.server.address().port}`;
   }
 
   /** The server's own handling: `(req, res)`. */

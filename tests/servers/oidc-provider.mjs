@@ -4,7 +4,7 @@
 //   CLIENTS     JSON list of {client_id, client_secret, redirect_uris, …}
 //   SCOPES      JSON list of scopes beside openid and offline_access
 //   ACCESS_TTL, REFRESH_TTL, CODE_TTL, SESSION_TTL   seconds
-// First argument: the port, 0 for any.
+// First argument: the port, 0 for any. Second: the address, loopback when absent.
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import Provider from 'oidc-provider';
 import { Front, liveWithOwner, ready } from './front.mjs';
@@ -15,7 +15,7 @@ const list = (name) => JSON.parse(process.env[name] ?? '[]');
 
 liveWithOwner();
 const front = new Front({ tokenPaths: ['/token'] });
-const issuer = await front.listen(Number(process.argv[2] ?? 0));
+const issuer = await front.listen(Number(process.argv[2] ?? 0), process.argv[3]);
 
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const withDefaults = (client) => ({

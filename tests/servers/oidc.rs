@@ -1,5 +1,7 @@
 //! `oidc-provider`, a certified authorization server, in a process of its own.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -41,11 +43,20 @@ pub struct OidcOptions {
     pub refresh_ttl_seconds: u32,
     /// 0 for a free one. A fixed port is for a server that comes back after it was down.
     pub port: u16,
+    /// Loopback, unless Pods have to reach it.
+    pub host: IpAddr,
 }
 
 impl Default for OidcOptions {
     fn default() -> Self {
-        Self { clients: Vec::new(), scopes: Vec::new(), access_ttl_seconds: 6, refresh_ttl_seconds: 3600, port: 0 }
+        Self {
+            clients: Vec::new(),
+            scopes: Vec::new(),
+            access_ttl_seconds: 6,
+            refresh_ttl_seconds: 3600,
+            port: 0,
+            host: Ipv4Addr::LOCALHOST.into(),
+        }
     }
 }
 
@@ -69,8 +80,12 @@ impl OidcProvider {
             ("ACCESS_TTL", options.access_ttl_seconds.to_string()),
             ("REFRESH_TTL", options.refresh_ttl_seconds.to_string()),
         ];
-        let (process, ready) =
-            NodeProcess::start("oidc-provider.mjs", vec![options.port.to_string()], environment).await;
+        let (process, ready) = NodeProcess::start(
+            "oidc-provider.mjs",
+            vec![options.port.to_string(), options.host.to_string()],
+            environment,
+        )
+        .await;
         let issuer = ready["issuer"].as_str().unwrap().to_owned();
         Self {
             authorization_endpoint: format!("{issuer}/auth"),

@@ -79,7 +79,19 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - --provider-requests-per-second={{ .Values.providerRequestsPerSecond }}
 {{- end -}}
 
+{{- /* What opens sealed grants: of the operator, and of the Job that cleans up after it. */ -}}
+{{- define "integration-operator.grantKeyArgs" -}}
+{{- if .Values.grantKey.existingSecret }}
+- --grant-key-file=/etc/integration-operator/grant-keys/{{ .Values.grantKey.key }}
+{{- end }}
+{{- end -}}
+
 {{- define "integration-operator.volumeMounts" -}}
+{{- if .Values.grantKey.existingSecret }}
+- name: grant-keys
+  mountPath: /etc/integration-operator/grant-keys
+  readOnly: true
+{{- end }}
 {{- if or .Values.caBundle.configMap .Values.caBundle.secret }}
 - name: ca-bundle
   mountPath: /etc/integration-operator/ca
@@ -94,6 +106,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.caBundle.configMap .Values.caBundle.secret -}}
 {{- fail "caBundle: name a configMap or a secret, not both" -}}
 {{- end -}}
+{{- with .Values.grantKey.existingSecret }}
+- name: grant-keys
+  secret:
+    secretName: {{ . }}
+{{- end }}
 {{- if .Values.caBundle.configMap }}
 - name: ca-bundle
   configMap:

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use url::Url;
+use url::{Host, Url};
 
 use super::Note;
 use super::meaning::{is_entry, position_of};
@@ -116,12 +116,17 @@ fn https(path: &Path, text: &str) -> Option<Note> {
     if text.starts_with("https://") {
         return None;
     }
-    let local = Url::parse(text).is_ok_and(|url| url.scheme() == "http" && crate::config::is_loopback(&url));
-    if local {
+    let near = |url: &Url| crate::config::is_loopback(url) || is_private(url);
+    if Url::parse(text).is_ok_and(|url| url.scheme() == "http" && near(&url)) {
         let message = "is http, which works with --allow-insecure-provider-hosts only";
         return Some(Note::warning(path.clone(), message));
     }
     text.starts_with("http://").then(|| Note::error(path.clone(), "is http; write https"))
+}
+
+/// An address of a private network, for which nobody gives out certificates.
+fn is_private(url: &Url) -> bool {
+    matches!(url.host(), Some(Host::Ipv4(address)) if address.is_private())
 }
 
 /// What an expression asks for and never gets.
