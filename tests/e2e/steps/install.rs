@@ -14,8 +14,8 @@ use crate::shell::output;
 use crate::stage::{OPERATOR, Stage, until};
 use crate::voice::say;
 
-/// How long the CPU time of an idle Pod is looked at.
-const IDLE: Duration = Duration::from_secs(20);
+/// How long CPU time is looked at.
+const LOOK: Duration = Duration::from_secs(20);
 
 /// Installs the chart into a namespace that admits restricted Pods only.
 pub(crate) async fn install(stage: &Stage) -> Result<()> {
@@ -91,7 +91,7 @@ pub(crate) async fn edge(stage: &mut Stage) -> Result<()> {
 }
 
 /// Memory and CPU of each of the operator's Pods, by kubelet's own figures.
-pub(crate) async fn idle(stage: &Stage) -> Result<()> {
+pub(crate) async fn figures(stage: &Stage) -> Result<()> {
     let nodes: Api<Node> = Api::all(stage.client.clone());
     let node = nodes.list(&ListParams::default()).await?.items.first().map(ResourceExt::name_any).unwrap_or_default();
     let summary = async || -> Result<Vec<(String, f64, f64)>> {
@@ -112,7 +112,7 @@ pub(crate) async fn idle(stage: &Stage) -> Result<()> {
     };
     let before = summary().await?;
     let began = Instant::now();
-    tokio::time::sleep(IDLE).await;
+    tokio::time::sleep(LOOK).await;
     let after = summary().await?;
     for (name, cpu, memory) in after {
         let Some((_, earlier, _)) = before.iter().find(|(other, ..)| *other == name) else { continue };

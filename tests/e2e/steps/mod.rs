@@ -29,13 +29,14 @@ pub(crate) async fn all(stage: &mut Stage, size: usize) -> Result<()> {
     workload::use_token(stage).await?;
 
     step("What an idle Pod takes");
-    install::idle(stage).await?;
+    install::figures(stage).await?;
 
     step(&format!("{size} projects connect; each is refreshed every {} s", crowd::LIFETIME * 2 / 3));
     crowd::connect(stage, size).await?;
     let connected = jiff::Timestamp::now();
     say("all are connected");
     crowd::audit(stage, connected).await?;
+    install::figures(stage).await?;
 
     step("The Pod that reconciles is killed");
     disturb::kill_leader(stage).await?;
