@@ -33,7 +33,9 @@ pub(crate) struct Plan {
 impl Plan {
     /// A free port and a certificate.
     pub(crate) fn new() -> Result<Self> {
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        // Below those that the system hands out, so that nobody gets it in the meantime.
+        let port = (18_443..19_443).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+        let port = port.context("no free port for the edge")?;
         let mut parameters = CertificateParams::new(vec![])?;
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(parameters, KeyPair::generate()?)?;

@@ -3,18 +3,19 @@
 # their own. Needs root. When the process that `run/holder.pid` names dies, all of it is gone: mounts, processes, network.
 . "$(dirname "$0")/lib.sh"
 here=$(cd "$(dirname "$0")" && pwd)
+# One address range, one node.
+if [[ -e /sys/class/net/e2e0 ]]; then
+    echo "another node is running here; stop it first:" >&2
+    echo "  NODE_DIR=$(cat /sys/class/net/e2e0/ifalias) NODE_BIN=$NODE_BIN $here/down.sh" >&2
+    exit 1
+fi
+
 mkdir -p "$LOGS" "$RUN" "$STATE" /var/lib/kubelet /var/lib/containerd /run/containerd /var/log/pods /var/log/containers \
     /var/lib/cni
 rm -rf --one-file-system "$STATE" "$RUN"
 mkdir -p "$STATE" "$RUN"
 "$here/certificates.sh"
 "$here/configuration.sh"
-
-# One address range, one node.
-if [[ -e /sys/class/net/e2e0 ]]; then
-    echo "another node is running here, or was not cleared away: ip link del e2e0" >&2
-    exit 1
-fi
 
 (
     me=$BASHPID
@@ -57,7 +58,7 @@ echo "$first" >"$RUN/first.pid"
 
 ip link add e2e0 type veth peer name e2e1 netns "$first"
 ip address add "$HOST_IP/30" dev e2e0
-ip link set e2e0 up
+ip link set e2e0 up alias "$NODE_DIR"
 # No default route: Pods reach the node and the host. Service addresses have a route, for the node's own processes.
 nsenter -t "$first" -n sh -ec "ip link set lo up; ip address add $NODE_IP/30 dev e2e1; ip link set e2e1 up;
     ip route add $SERVICE_CIDR dev e2e1 src $NODE_IP"
