@@ -283,7 +283,7 @@ fn the_sbom_names_what_is_linked_and_nothing_else() -> Outcome {
         assert!(of(linked).is_some(), "{linked} is missing");
     }
     // Of the tests, of the build, of other systems.
-    for other in ["proptest", "scraper", "tar", "serde_derive", "syn", "cc", "windows-sys"] {
+    for other in ["proptest", "scraper", "cargo-lock", "serde_derive", "syn", "cc", "windows-sys"] {
         assert!(of(other).is_none(), "{other} is not in the program");
     }
     let ring = of("ring").unwrap();
