@@ -35,13 +35,23 @@ pub(crate) async fn install(stage: &Stage) -> Result<()> {
     let arguments = ["test", RELEASE, "--namespace", OPERATOR, "--timeout", "3m"];
     output(stage.cluster.helm().args(arguments)).await?;
     say("helm test: passed");
-    let account = format!("--as=system:serviceaccount:{OPERATOR}:{RELEASE}");
     for namespace in [OPERATOR, "default"] {
-        let list = ["auth", "can-i", "--list", &account, "-n", namespace];
-        let rights = output(stage.cluster.kubectl().args(list)).await?;
-        let ours = rights.lines().filter(|line| !line.contains("selfsubject") && !line.starts_with(' '));
-        say(format_args!("kubectl auth can-i --list, in {namespace}:\n{}", ours.collect::<Vec<_>>().join("\n")));
+        say_rights(stage, namespace).await?;
     }
+    Ok(())
+}
+
+/// The operator's account, as kubectl takes it.
+pub(crate) fn as_operator() -> String {
+    format!("--as=system:serviceaccount:{OPERATOR}:{RELEASE}")
+}
+
+/// What the operator may do in a namespace, but for what everybody may.
+pub(crate) async fn say_rights(stage: &Stage, namespace: &str) -> Result<()> {
+    let list = ["auth", "can-i", "--list", &as_operator(), "-n", namespace];
+    let rights = output(stage.cluster.kubectl().args(list)).await?;
+    let ours = rights.lines().filter(|line| !line.contains("selfsubject") && !line.starts_with(' '));
+    say(format_args!("kubectl auth can-i --list, in {namespace}:\n{}", ours.collect::<Vec<_>>().join("\n")));
     Ok(())
 }
 

@@ -5,8 +5,7 @@ use serde_json::json;
 
 use super::install;
 use super::person;
-use crate::chart::{self, RELEASE};
-use crate::shell::output;
+use crate::chart;
 use crate::stage::{OPERATOR, Stage};
 use crate::voice::say;
 
@@ -24,7 +23,7 @@ pub(crate) async fn install(stage: &mut Stage) -> Result<()> {
     values["watchNamespaces"] = json!([SERVED]);
     chart::apply(&stage.cluster, "install", OPERATOR, &chart::of_source(), &values, &stage.directory).await?;
     say("installed again, over the definitions that were left");
-    let account = format!("--as=system:serviceaccount:{OPERATOR}:{RELEASE}");
+    let account = install::as_operator();
     for (namespace, allowed) in [(SERVED, true), (OTHER, false)] {
         for (verb, resource) in [
             ("get", "secrets"),
@@ -41,10 +40,7 @@ pub(crate) async fn install(stage: &mut Stage) -> Result<()> {
             let answer = String::from_utf8_lossy(&asked.stdout).trim() == "yes";
             ensure!(answer == allowed, "{verb} {resource} in {namespace}: {answer}, should be {allowed}");
         }
-        let list = ["auth", "can-i", "--list", &account, "-n", namespace];
-        let rights = output(stage.cluster.kubectl().args(list)).await?;
-        let ours = rights.lines().filter(|line| !line.contains("selfsubject") && !line.starts_with(' '));
-        say(format_args!("kubectl auth can-i --list, in {namespace}:\n{}", ours.collect::<Vec<_>>().join("\n")));
+        install::say_rights(stage, namespace).await?;
     }
     // The port on the node is another one now.
     stage.edge = None;
