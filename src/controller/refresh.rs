@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use rustix::time::{ClockId, clock_gettime};
+use jiff::Timestamp;
 
+use super::clock::monotonic;
 use super::context::Context;
 use crate::api::Reason;
 use crate::api::provider::Reauthorization;
@@ -424,10 +424,4 @@ pub async fn access_token(context: &Context, uid: &str, view: &GrantView) -> Res
 pub fn remember_token(context: &Context, uid: &str, grant: &Grant) {
     let token = grant.tokens.access_token.clone();
     context.memories.update(uid, |memory| memory.access_token = Some((grant.epoch, grant.generation, token)));
-}
-
-/// Time since the machine started, including the time it was suspended.
-fn monotonic() -> SignedDuration {
-    let time = clock_gettime(ClockId::Boottime);
-    SignedDuration::new(time.tv_sec, i32::try_from(time.tv_nsec).unwrap_or(0))
 }

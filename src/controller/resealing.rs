@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use crate::causes::chain;
-use crate::grant::plan::CLOCK_SKEW;
 use crate::grant::store::Marks;
 use crate::grant::{GrantView, StoreError};
 use crate::seal::SEALED_WITH;
@@ -67,7 +66,7 @@ fn count(views: &[GrantView]) -> BTreeMap<String, i64> {
 
 /// Whether no refresh of this grant is on its way.
 fn rests(view: &GrantView, now: Timestamp) -> bool {
-    view.intents.iter().all(|intent| intent.deadline + CLOCK_SKEW < now)
+    view.intents.iter().all(|intent| intent.deadline < now)
 }
 
 async fn reseal(context: &Context, view: &GrantView) -> Result<(), StoreError> {

@@ -44,14 +44,23 @@ pub async fn play_all(stages: &mut [Stage], cells: Vec<Cell>) -> Vec<(Cell, Play
     let work = stages.iter_mut().map(async |stage| {
         loop {
             let Some(cell) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { return };
+            let started = std::time::Instant::now();
             let mut result = play(stage, &cell, NUMBER.fetch_add(1, Ordering::Relaxed)).await;
             // What comes in which order is not the same in every run.
             for _ in 0..2 {
                 if result.met || cell.spoilt.is_none() {
                     break;
                 }
+                println!("UNMET {cell} {:?} {:?}", result.api, result.app);
                 result = play(stage, &cell, NUMBER.fetch_add(1, Ordering::Relaxed)).await;
             }
+            println!(
+                "FAULTS {cell}: {:?}, {} ms of {}, met {}",
+                result.outcome,
+                result.took.as_millis(),
+                started.elapsed().as_millis(),
+                result.met
+            );
             if let Err(error) = &result.outcome {
                 let log = stage.log();
                 let tail: Vec<_> = log.lines().rev().take(12).collect();
