@@ -195,6 +195,10 @@ impl Run<'_> {
             let trap = Trap { request: spoilt.request.clone(), occurrence: spoilt.occurrence, fault: spoilt.fault };
             if spoilt.by_app { proxy.lay(trap) } else { stage.api.lay(trap) }
         }
+        if self.cell.operation == Operation::Disconnect {
+            // It must be later than the installation beyond doubt, and times may have seconds only.
+            tokio::time::sleep(Duration::from_millis(1_100)).await;
+        }
         self.asked = crate::world::now();
         let mut landed = Ok(String::new());
         match self.cell.operation {
