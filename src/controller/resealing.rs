@@ -118,6 +118,6 @@ mod tests {
             first_sent: at(0),
             deadline: at(40),
         }];
-        assert!(!rests(&view, at(45)) && rests(&view, at(46)));
+        assert!(!rests(&view, at(40)) && rests(&view, at(41)));
     }
 }

@@ -167,6 +167,10 @@ impl Run<'_> {
         let (holder, boot) = (&self.context.holder, &self.context.boot);
         let asker = Asker { holder, boot, in_flight, seen_for: &seen_for };
         let moment = Moment { now: Timestamp::now(), requested, not_before: &memory.not_before() };
+        if !memory.unspent.is_empty() {
+            let grant = self.context.memories.without_unspent(&situation.uid, grant);
+            return plan::next(&grant, timing, usable.client.profile(), asker, moment);
+        }
         plan::next(grant, timing, usable.client.profile(), asker, moment)
     }
 
