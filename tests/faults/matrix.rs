@@ -44,23 +44,14 @@ pub async fn play_all(stages: &mut [Stage], cells: Vec<Cell>) -> Vec<(Cell, Play
     let work = stages.iter_mut().map(async |stage| {
         loop {
             let Some(cell) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { return };
-            let started = std::time::Instant::now();
             let mut result = play(stage, &cell, NUMBER.fetch_add(1, Ordering::Relaxed)).await;
             // What comes in which order is not the same in every run.
             for _ in 0..2 {
                 if result.met || cell.spoilt.is_none() {
                     break;
                 }
-                println!("UNMET {cell} {:?} {:?}", result.api, result.app);
                 result = play(stage, &cell, NUMBER.fetch_add(1, Ordering::Relaxed)).await;
             }
-            println!(
-                "FAULTS {cell}: {:?}, {} ms of {}, met {}",
-                result.outcome,
-                result.took.as_millis(),
-                started.elapsed().as_millis(),
-                result.met
-            );
             if let Err(error) = &result.outcome {
                 let log = stage.log();
                 let tail: Vec<_> = log.lines().rev().take(12).collect();
@@ -109,8 +100,18 @@ pub fn spoil(reference: &Reference) -> Vec<Cell> {
     cells.into_iter().collect()
 }
 
+/// The cells that are played every time.
+pub fn chosen(reference: &Reference) -> Vec<Cell> {
+    let mut cells = if reference.cell.operation == Operation::Refresh { crash_matrix(reference) } else { vec![] };
+    if reference.cell.profile == Profile::StrictAsked {
+        let writes = reference.played.api.iter().filter(|seen| !seen.request.contains(" event "));
+        cells.extend(writes.map(|seen| reference.with(false, &seen.request, seen.occurrence, Fault::AnswerLost)));
+    }
+    cells
+}
+
 /// The rows of the crash matrix: a process that dies at each step of a refresh.
-pub fn crash_matrix(reference: &Reference) -> Vec<Cell> {
+fn crash_matrix(reference: &Reference) -> Vec<Cell> {
     let request = |of: &str| reference.played.api.iter().find(|seen| seen.request.starts_with(of));
     let api = |of: &str, fault| reference.with(false, &request(of).unwrap().request, 0, fault);
     vec![
