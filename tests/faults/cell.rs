@@ -155,7 +155,8 @@ fn objects(seen: &[Seen]) -> BTreeMap<String, usize> {
     let mut objects = BTreeMap::new();
     let changes = seen.iter().filter(|seen| {
         let counts = seen.request.starts_with("create ") || seen.request.starts_with("delete ");
-        counts && !seen.request.contains(" event") && seen.status.is_some_and(|status| status < 300)
+        let many = seen.request.contains(" event") || seen.request.contains(" all ");
+        counts && !many && seen.status.is_some_and(|status| status < 300)
     });
     for seen in changes {
         *objects.entry(seen.request.clone()).or_default() += 1;
