@@ -17,6 +17,7 @@ use crate::controller::context::Context;
 use crate::controller::events::Events;
 use crate::controller::memory::Memories;
 use crate::controller::streams::{own_caches, run as run_controllers};
+use crate::controller::turns::Turns;
 use crate::flow::Flow;
 use crate::flow::attempts::AttemptStore;
 use crate::flow::signing_key::{self, KeyError};
@@ -36,6 +37,8 @@ use crate::tenancy::Tenants;
 use crate::trace::export::{self, TraceError};
 use crate::watching::Place;
 
+/// Integrations that are worked on at once.
+const TURNS: usize = 128;
 /// Provider calls that may be under way at once.
 const LANES: usize = 128;
 /// How long a stopping process waits for answers that are on their way.
@@ -208,6 +211,7 @@ async fn lead(
         metrics.leads(true);
         tracing::info!(holder, "this replica reconciles");
         let (grant_cache, attempt_cache, own) = own_caches(client, &options.namespace);
+        let (turns, called) = Turns::new(TURNS);
         let context = Arc::new(Context {
             client: client.clone(),
             own_namespace: options.namespace.clone(),
@@ -221,13 +225,14 @@ async fn lead(
             tenants: flow.tenants.clone(),
             outbound: flow.outbound.clone(),
             gates: Arc::clone(&flow.gates),
+            turns,
             lanes: Lanes::new(LANES),
             memories: Memories::default(),
             events: Events::new(client.clone(), &holder),
             metrics: metrics.clone(),
             tasks: exchanges.clone(),
         });
-        let work = run_controllers(Arc::clone(&context), places, own, caches.changes.clone(), term.clone());
+        let work = run_controllers(Arc::clone(&context), places, own, called, caches.changes.clone(), term.clone());
         let sweep = sweep(&context, &term);
         let watchdog = async {
             tokio::select! {

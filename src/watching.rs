@@ -2,6 +2,7 @@
 
 use kube::Resource;
 use kube::api::Api;
+use kube::core::PartialObjectMeta;
 
 /// One place in which integrations and tenants' providers are watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,17 @@ impl Place {
             Self::Namespace(name) => Api::namespaced(client.clone(), name),
         }
     }
+}
+
+/// Drops what nobody here reads of a Secret of the operator's own, of which only the metadata is watched: labels by which
+/// it was selected, and what kind of object it is.
+pub fn strip_to_annotations<K>(object: &mut PartialObjectMeta<K>, but: &str) {
+    object.types = None;
+    if let Some(labels) = &mut object.metadata.labels {
+        labels.retain(|label, _| label == but);
+    }
+    object.metadata.labels = object.metadata.labels.take().filter(|labels| !labels.is_empty());
+    object.metadata.managed_fields = None;
 }
 
 /// Drops what nobody here reads: it is most of an object's size.

@@ -43,6 +43,8 @@ pub mod request {
     pub const DISCONNECT: &str = "integrations.tms.dev/disconnect-requested-at";
     /// Asks for a health check, and for the published Secret to be looked at.
     pub const CHECK: &str = "integrations.tms.dev/check-requested-at";
+    /// Those that ask for something.
+    pub const ALL: [&str; 4] = [CONNECT, REFRESH, DISCONNECT, CHECK];
     /// Who asked; the shipped admission policy holds it to the caller's own name.
     pub const REQUESTED_BY: &str = "integrations.tms.dev/requested-by";
 }

@@ -5,20 +5,23 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt as _;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource as _, ResourceExt as _};
 use tokio_util::task::TaskTracker;
 
 use super::events::Events;
-use super::memory::{Later, Memories};
-use crate::api::ProjectIntegration;
+use super::memory::{Later, Memories, Memory};
+use super::turns::Turns;
+use super::watched::Watched;
+use crate::api::{ProjectIntegration, request};
 use crate::causes::chain;
 use crate::flow::Flow;
+use crate::grant::record::Glance;
 use crate::grant::sharing;
 use crate::grant::store::{INSTALLATION_LABEL, grant_name};
 use crate::grant::{GrantStore, GrantView, StoreError};
-use crate::lanes::Lanes;
+use crate::lanes::{Lane, Lanes};
 use crate::metrics::Metrics;
 use crate::provider::gate::Gates;
 use crate::provider::outbound::Outbound;
@@ -27,8 +30,6 @@ use crate::tenancy::Tenants;
 
 /// A Secret of the operator's namespace, by its metadata.
 pub type SecretMeta = PartialObjectMeta<Secret>;
-/// An integration as the watch delivers it: one that cannot be decoded does not stop the others.
-pub type Watched = DeserializeGuard<ProjectIntegration>;
 
 /// The longest that a reconcile waits for the watch to catch up.
 const LONGEST_LAG: SignedDuration = SignedDuration::from_secs(2);
@@ -62,7 +63,9 @@ pub struct Context {
     pub outbound: Outbound,
     /// Limits and breakers.
     pub gates: Arc<Gates>,
-    /// Who comes first.
+    /// Whose turn it is.
+    pub turns: Turns,
+    /// Who calls a provider first.
     pub lanes: Lanes,
     /// What is remembered.
     pub memories: Memories,
@@ -83,15 +86,44 @@ impl Context {
                 .inspect_err(|error| tracing::error!(namespace, name, %error, "a grant cannot be read"))
                 .ok()
         });
-        let recent = self.memories.get(uid).recent;
+        let recent = self.memories.look(uid, |memory| memory.recent.clone()).flatten();
         match (cached, recent) {
             (Some(cached), Some(recent)) if recent.uid == cached.uid && !cached.at_least(&recent) => Some(recent),
-            (Some(cached), _) => {
+            (Some(cached), Some(_)) => {
                 self.memories.update(uid, |memory| memory.recent = None);
                 Some(cached)
             }
-            (None, _) => None,
+            (cached, _) => cached,
         }
+    }
+
+    /// How urgent the next reconcile of an integration is: people wait for it, or a token expires.
+    pub fn urgency(&self, object: &Watched) -> (Lane, Option<Timestamp>) {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let reference = ObjectRef::new(&grant_name(&namespace, &name)).within(&self.own_namespace);
+        let held = self.grant_cache.get(&reference);
+        let expiry = held.and_then(|secret| Glance::at(&secret.metadata)?.expires_at);
+        let requests = || request::ALL.iter().filter_map(|annotation| object.annotations().get_key_value(*annotation));
+        let handled =
+            || object.open().ok().and_then(|integration| Some(integration.status?.handled)).unwrap_or_default();
+        let asks = requests().next().is_some() && {
+            let handled = handled();
+            requests().any(|(annotation, value)| handled.get(annotation) != Some(value))
+        };
+        let waited_for = asks || object.meta().deletion_timestamp.is_some();
+        (if waited_for { Lane::Request } else { Lane::Expiry }, expiry)
+    }
+
+    /// Whether a grant as the watch delivers it is as this process wrote it, so that nobody has to look at it.
+    pub fn is_own_write(&self, uid: &str, grant: &SecretMeta, glance: &Glance) -> bool {
+        let version: Option<u64> = grant.metadata.resource_version.as_deref().and_then(|text| text.parse().ok());
+        let own = |memory: &Memory| {
+            let known = version.is_some_and(|version| memory.written >= version);
+            let is_of =
+                |attempt: &str| glance.attempt.as_deref() == Some(attempt) || Glance::intends(&grant.metadata, attempt);
+            known || memory.in_flight.as_deref().is_some_and(is_of)
+        };
+        self.memories.look(uid, own).unwrap_or_default()
     }
 
     /// The other grants of the same installation, as the watch shows them. Walks through all grants.
@@ -114,7 +146,7 @@ impl Context {
     /// How long to wait for the watch to deliver the status that we wrote last: a reconcile that believed the one before
     /// would write the same again. A watch that hangs is waited for no longer than two seconds.
     pub fn lag(&self, integration: &ProjectIntegration) -> Option<Duration> {
-        let (written, at) = self.memories.get(integration.metadata.uid.as_deref()?).told?;
+        let (written, at) = self.memories.look(integration.metadata.uid.as_deref()?, |memory| memory.told)??;
         let seen: u64 = integration.metadata.resource_version.as_deref()?.parse().ok()?;
         let patient = Timestamp::now().duration_since(at) < LONGEST_LAG;
         (seen < written && patient).then_some(Duration::from_millis(50))
@@ -126,7 +158,7 @@ impl Context {
         if let Err(error) = self.grants.can_open(view) {
             return Some(error.to_string());
         }
-        let (why, tried) = self.memories.get(uid).unreadable?;
+        let (why, tried) = self.memories.look(uid, |memory| memory.unreadable.clone())??;
         if Timestamp::now().duration_since(tried) < TRY_AGAIN {
             return Some(why);
         }
@@ -150,6 +182,10 @@ impl Context {
 
     /// Remembers a grant as it was just written, so that a cache that lags behind does no harm.
     pub fn wrote(&self, uid: &str, view: &GrantView) {
-        self.memories.update(uid, |memory| memory.recent = Some(view.clone()));
+        let version = view.resource_version.parse().unwrap_or_default();
+        self.memories.update(uid, |memory| {
+            memory.recent = Some(view.clone());
+            memory.written = version;
+        });
     }
 }

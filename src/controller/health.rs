@@ -1,18 +1,25 @@
 //! The health check: tries the access token at the provider. A check that passes asks the API server for nothing.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::context::Context;
 use super::memory::{self, Health, Verdict};
 use super::refresh::access_token;
 use super::situation::Situation;
-use crate::api::Reason;
+use crate::api::{ConditionType, Reason};
 use crate::causes::chain;
 use crate::grant::GrantView;
 use crate::lanes::Lane;
 use crate::oauth::identity;
 use crate::provider::connection::Connection;
 use crate::provider::endpoints::IdentityEndpoint;
+
+/// How far those are spread that the provider's limit makes wait.
+const SPREAD: Duration = Duration::from_secs(20);
+/// How long ago a check is believed to have been at most.
+const LONGEST_AGO: SignedDuration = SignedDuration::from_hours(24);
 
 /// When the next check is due; `None` where there is nothing to check with or nothing to check.
 pub fn next_check(situation: &Situation<'_>, health: &Health, requested: bool) -> Option<Timestamp> {
@@ -33,6 +40,32 @@ pub fn next_check(situation: &Situation<'_>, health: &Health, requested: bool) -
     let checked_at = health.checked_at.filter(|_| !outdated);
     let due = checked_at.map_or(Timestamp::UNIX_EPOCH, |at| at.saturating_add(interval).unwrap_or(at));
     Some(health.not_before.map_or(due, |earliest| due.max(earliest)))
+}
+
+/// After a start, a health that the status tells is believed at first, and proved again some time within the interval:
+/// thousands of checks at once would help nobody.
+pub fn believe(context: &Context, situation: &Situation<'_>) {
+    let Some(((settings, _), grant)) = situation.served().zip(situation.grant.as_ref()) else { return };
+    let status = situation.integration.status.as_ref();
+    let told = status.and_then(|status| {
+        status.conditions.iter().find(|condition| condition.type_ == ConditionType::Healthy.as_str())
+    });
+    let Some(told) = told.filter(|told| told.status == "True" && told.reason == Reason::Verified.as_str()) else {
+        return;
+    };
+    let interval = SignedDuration::try_from(settings.check_interval).unwrap_or(SignedDuration::from_mins(10));
+    let ago = interval.min(LONGEST_AGO).mul_f64(memory::chance());
+    context.memories.update(&situation.uid, |memory| {
+        if memory.health != Health::default() {
+            return;
+        }
+        memory.health = Health {
+            token: Some(held(grant)),
+            checked_at: Some(Timestamp::now() - ago),
+            verdict: Some(Verdict { healthy: Some(true), reason: Reason::Verified, message: told.message.clone() }),
+            ..Health::default()
+        };
+    });
 }
 
 /// The token that a grant holds: epoch and generation.
@@ -63,7 +96,9 @@ pub async fn check(context: &Context, situation: &Situation<'_>) -> Option<Reaso
     let admission = match context.gates.admit(&connection.provider().reference.uid, host) {
         Ok(admission) => admission,
         Err(busy) => {
-            let until = Timestamp::now() + SignedDuration::try_from(busy.retry_in).unwrap_or_default();
+            // Many may wait for the same moment: they come back one after the other.
+            let pause = busy.retry_in + SPREAD.mul_f64(memory::chance());
+            let until = Timestamp::now() + SignedDuration::try_from(pause).unwrap_or_default();
             context.memories.update(&situation.uid, |memory| memory.health.not_before = Some(until));
             return None;
         }

@@ -20,6 +20,8 @@ const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(5);
 pub struct Memory {
     /// The grant as we last wrote it, until the watch has caught up.
     pub recent: Option<GrantView>,
+    /// The resourceVersion of the grant as we last wrote it.
+    pub written: u64,
     /// Whether a refresh is on its way from this very process.
     pub in_flight: Option<String>,
     /// When each intent of another process was first seen, by [`monotonic`].
@@ -159,6 +161,11 @@ impl Memories {
     /// A copy of what is remembered of one integration.
     pub fn get(&self, uid: &str) -> Memory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned().unwrap_or_default()
+    }
+
+    /// What `look` tells of what is remembered, without a copy of all of it; `None` where nothing is.
+    pub fn look<T>(&self, uid: &str, look: impl FnOnce(&Memory) -> T) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(uid).map(look)
     }
 
     /// Changes what is remembered.

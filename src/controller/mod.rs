@@ -22,5 +22,7 @@ pub mod settings;
 pub mod situation;
 pub mod status;
 pub mod streams;
+pub mod turns;
+pub mod watched;
 
 pub use context::Context;

@@ -4,10 +4,13 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
 use kube::api::Api;
+use kube::runtime::reflector::{ObjectRef, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
+use super::watched::Watched;
 use crate::api::ProjectIntegration;
 use crate::causes::chain;
 use crate::grant::GrantView;
@@ -31,7 +34,7 @@ enum Verdict {
 }
 
 /// Looks for orphans until `stop`.
-pub async fn run(context: &Context, places: &[Place], stop: &CancellationToken) {
+pub async fn run(context: &Context, places: &[Place], integrations: &[Store<Watched>], stop: &CancellationToken) {
     let mut pause = FIRST_LOOK;
     loop {
         tokio::select! {
@@ -44,6 +47,13 @@ pub async fn run(context: &Context, places: &[Place], stop: &CancellationToken) 
             let Ok(view) = GrantView::from_metadata(&secret.metadata) else { continue };
             let namespace = &view.summary.integration.namespace;
             if !places.iter().any(|place| place.holds(namespace)) {
+                continue;
+            }
+            // Who is there is no orphan. Whoever seems to be missing is asked for.
+            let owner = &view.summary.integration;
+            let reference = ObjectRef::new(&owner.name).within(&owner.namespace);
+            let known = integrations.iter().find_map(|store| store.get(&reference));
+            if known.is_some_and(|known| known.uid().as_ref() == Some(&owner.uid)) && view.orphaned.is_none() {
                 continue;
             }
             match look(context, &view).await {

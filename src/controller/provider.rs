@@ -17,7 +17,8 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, Watched};
+use super::context::Context;
+use super::watched::Watched;
 use crate::api::MANAGER;
 use crate::api::condition::{ConditionType, Observed, merge};
 use crate::api::provider::ProviderStatus;
@@ -168,11 +169,9 @@ fn count<K: Described>(around: &Surroundings, provider: &K) -> i64 {
     let name = provider.name_any();
     let namespace = provider.namespace();
     let uses = |object: &Watched| {
-        object.0.as_ref().is_ok_and(|integration| {
-            integration.spec.provider_kind == K::KIND
-                && integration.spec.type_ == name
-                && (namespace.is_none() || integration.namespace() == namespace)
-        })
+        object.facts.provider_kind == K::KIND
+            && *object.facts.type_ == *name
+            && (namespace.is_none() || object.meta().namespace == namespace)
     };
     let count: usize =
         around.integrations.iter().map(|store| store.state().iter().filter(|object| uses(object)).count()).sum();

@@ -24,6 +24,9 @@ use crate::provider::registry::Usable;
 use crate::sensitive::Sensitive;
 use crate::trace::{self, Kind, Span};
 
+/// How long one waits for a provider's next free moment. Whoever waits is not troubled: nothing has failed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What came of a refresh.
 #[derive(Debug)]
 pub enum Outcome {
@@ -142,7 +145,8 @@ impl Run<'_> {
     async fn carry_out(&self) -> Result<Outcome, StoreError> {
         let endpoint = &self.usable.endpoints.token;
         let host = endpoint.refresh_url().host_str().unwrap_or_default();
-        let admission = match self.context.gates.admit(&self.usable.provider.reference.uid, host) {
+        let uid = &self.usable.provider.reference.uid;
+        let admission = match self.context.gates.wait(uid, host, PATIENCE).await {
             Ok(admission) => admission,
             Err(busy) => {
                 return Ok(Outcome::Failed(Failure {

@@ -2,13 +2,14 @@
 //! after the other, so that a key can be taken out of use without waiting for every grant to be refreshed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::context::Context;
+use super::context::{Context, SecretMeta};
 use crate::causes::chain;
 use crate::grant::store::Marks;
 use crate::grant::{GrantView, StoreError};
@@ -28,11 +29,13 @@ pub async fn run(context: &Context, stop: &CancellationToken) {
             () = tokio::time::sleep(EVERY) => {}
         }
         let secrets = context.grant_cache.state();
-        let views: Vec<_> =
-            secrets.iter().filter_map(|secret| GrantView::from_metadata(&secret.metadata).ok()).collect();
         let writing = context.grants.writing();
-        context.metrics.grants(&count(&views));
-        let stale: Vec<_> = views.into_iter().filter(|view| view.sealed_with != writing).collect();
+        context.metrics.grants(&count(&secrets));
+        let stale: Vec<_> = secrets
+            .iter()
+            .filter(|secret| secret.annotations().get(SEALED_WITH) != writing.as_ref())
+            .filter_map(|secret| GrantView::from_metadata(&secret.metadata).ok())
+            .collect();
         let attempts = context.attempt_cache.state().into_iter();
         let attempts = attempts.filter(|attempt| attempt.annotations().get(SEALED_WITH) != writing.as_ref()).count();
         tell(&mut told, writing.as_ref(), stale.len() + attempts);
@@ -56,10 +59,10 @@ pub async fn run(context: &Context, stop: &CancellationToken) {
 }
 
 /// Grants by the key that they are sealed with; under the empty name those that are not.
-fn count(views: &[GrantView]) -> BTreeMap<String, i64> {
+fn count(secrets: &[Arc<SecretMeta>]) -> BTreeMap<String, i64> {
     let mut counts = BTreeMap::new();
-    for view in views {
-        *counts.entry(view.sealed_with.clone().unwrap_or_default()).or_default() += 1;
+    for secret in secrets {
+        *counts.entry(secret.annotations().get(SEALED_WITH).cloned().unwrap_or_default()).or_default() += 1;
     }
     counts
 }
@@ -96,12 +99,16 @@ mod tests {
     use super::*;
     use crate::grant::Intent;
     use crate::grant::tests_support::view;
+    use kube::core::ObjectMeta;
 
     #[test]
     fn counted_by_key() {
-        let (mut sealed, plain) = (view(0, None), view(0, None));
-        sealed.sealed_with = Some("a".into());
-        let counts = count(&[sealed.clone(), plain, sealed]);
+        let grant = |key: Option<&str>| {
+            let annotations = key.map(|key| [(SEALED_WITH.to_owned(), key.to_owned())].into());
+            let metadata = ObjectMeta { annotations, ..ObjectMeta::default() };
+            Arc::new(SecretMeta { metadata, ..SecretMeta::default() })
+        };
+        let counts = count(&[grant(Some("a")), grant(None), grant(Some("a"))]);
         assert_eq!(counts, BTreeMap::from([("a".to_owned(), 2), (String::new(), 1)]));
     }
 

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams};
+use kube::core::Request;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::context::Context;
@@ -324,8 +326,12 @@ pub async fn apply(
         "metadata": { "name": integration.name_any(), "uid": integration.uid() },
         "status": status,
     });
-    match api.patch_status(&integration.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(&patch)).await {
-        Ok(written) => remember(context, &written),
+    let parameters = PatchParams::apply(MANAGER).force();
+    let request = Request::new(api.resource_url())
+        .patch_subresource("status", &integration.name_any(), &parameters, &Patch::Apply(&patch))
+        .map_err(kube::Error::BuildRequest)?;
+    match context.client.request::<Written>(request).await {
+        Ok(written) => remember(context, &written.metadata),
         // Gone, or another one by now: there is nobody left to tell.
         Err(kube::Error::Api(answer)) if answer.is_not_found() || answer.is_conflict() => return Ok(()),
         Err(error) => return Err(error),
@@ -334,10 +340,23 @@ pub async fn apply(
     Ok(())
 }
 
+/// The little that is read of the API server's answer to a write of the status: most of it is `managedFields`.
+#[derive(Deserialize)]
+struct Written {
+    metadata: Version,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    uid: String,
+    resource_version: String,
+}
+
 /// Keeps the version that was written, so that the next reconcile can tell whether the watch has caught up.
-fn remember(context: &Context, written: &ProjectIntegration) {
-    let version = written.metadata.resource_version.as_deref().and_then(|text| text.parse().ok());
-    if let (Some(version), Some(uid)) = (version, &written.metadata.uid) {
+fn remember(context: &Context, written: &Version) {
+    let version = written.resource_version.parse().ok();
+    if let (Some(version), uid) = (version, &written.uid) {
         context.memories.update(uid, |memory| memory.told = Some((version, Timestamp::now())));
     }
 }

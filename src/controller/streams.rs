@@ -5,24 +5,28 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::Api;
-use kube::runtime::controller::Config as ControllerConfig;
+use kube::runtime::controller::{Config as ControllerConfig, Error as ControllerError};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, watcher};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, SecretMeta, Watched};
+use super::context::{Context, SecretMeta};
+use super::turns::Name;
+use super::watched::Watched;
 use super::{integration, orphans, provider, resealing};
-use crate::api::{ProjectIntegration, ProviderKind, Reason};
+use crate::api::{ProviderKind, Reason};
 use crate::caches::Changes;
 use crate::flow::attempts::{ATTEMPT, OWNER_ANNOTATION};
-use crate::grant::GrantView;
+use crate::grant::record::Glance;
 use crate::grant::sharing;
-use crate::grant::store::{GRANT, KIND_LABEL};
-use crate::watching::{Place, strip};
+use crate::grant::store::{GRANT, INSTALLATION_LABEL, KIND_LABEL};
+use crate::grant::{GrantView, Owner};
+use crate::watching::{Place, strip, strip_to_annotations};
 
 /// How long changes of namespaces are gathered before anybody is woken.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -36,7 +40,11 @@ pub fn own_secrets(
     let api: Api<SecretMeta> = Api::namespaced(client.clone(), namespace);
     let config = watcher::Config::default().labels(&format!("{KIND_LABEL}={kind}"));
     let (store, writer) = reflector::store();
-    let stream = watcher(api, config).default_backoff().modify(strip).reflect(writer).touched_objects();
+    let stream = watcher(api, config)
+        .default_backoff()
+        .modify(|secret| strip_to_annotations(secret, INSTALLATION_LABEL))
+        .reflect(writer)
+        .touched_objects();
     (store, stream)
 }
 
@@ -56,14 +64,21 @@ pub fn own_caches(client: &kube::Client, namespace: &str) -> (Store<SecretMeta>,
 }
 
 /// Runs the controllers until `stop`: reconciles that have begun are brought to their end.
-pub async fn run(context: Arc<Context>, places: &[Place], own: OwnSecrets, changes: Changes, stop: CancellationToken) {
+pub async fn run(
+    context: Arc<Context>,
+    places: &[Place],
+    own: OwnSecrets,
+    called: UnboundedReceiver<Name>,
+    changes: Changes,
+    stop: CancellationToken,
+) {
     let mut stores = vec![];
     let mut controllers = vec![];
     let mut bells = vec![];
     for place in places {
-        let (bell, rung) = futures::channel::mpsc::unbounded();
+        let (bell, rung) = unbounded();
         let (store, controller) = integrations(&context, place, rung, &stop);
-        bells.push(bell);
+        bells.push((place.clone(), bell));
         stores.push(store);
         controllers.push(controller);
     }
@@ -78,30 +93,43 @@ pub async fn run(context: Arc<Context>, places: &[Place], own: OwnSecrets, chang
         }
         let providers = provider::run(&context, places, &stores, &stop);
         let census = census(&context, &stores, &stop);
-        let orphans = orphans::run(&context, places, &stop);
+        let orphans = orphans::run(&context, places, &stores, &stop);
         let resealing = resealing::run(&context, &stop);
         tokio::join!(futures::future::join_all(controllers), providers, census, orphans, resealing);
     };
     let following = follow(&context, &stores, &bells, changes, &stop);
-    tokio::join!(ring(&context, own, bells.clone(), stop.clone()), following, work);
+    let ringing = ring(&context, own, &bells, &stop);
+    tokio::join!(ringing, call(&bells, called, &stop), following, work);
 }
 
 /// Wakes the integrations whose grants or attempts have changed, and those whose grants a new one has ended.
-async fn ring(context: &Context, own: OwnSecrets, bells: Vec<Bell>, stop: CancellationToken) {
+async fn ring(context: &Context, own: OwnSecrets, bells: &[(Place, Bell)], stop: &CancellationToken) {
     let grants = own.grants.map(|grant| grant.map(|grant| grant_owners(context, &grant)));
     let attempts = own.attempts.map(|attempt| attempt.map(|attempt| attempt_owner(&attempt).into_iter().collect()));
-    let changes = futures::stream::select(grants, attempts).take_until(stop.cancelled_owned());
+    let changes = futures::stream::select(grants, attempts).take_until(stop.cancelled());
     futures::pin_mut!(changes);
     while let Some(change) = changes.next().await {
         match change {
-            // One that belongs to another place is not in that controller's cache and wakes nobody there.
-            Ok(owners) => {
-                for (owner, bell) in owners.iter().flat_map(|owner| bells.iter().map(move |bell| (owner, bell))) {
-                    drop(bell.unbounded_send(owner.clone()));
-                }
-            }
+            Ok(owners) => owners.into_iter().for_each(|owner| wake(bells, owner)),
             Err(error) => tracing::warn!(%error, "watching grants and attempts"),
         }
+    }
+}
+
+/// Wakes those whose turn it is.
+async fn call(bells: &[(Place, Bell)], called: UnboundedReceiver<Name>, stop: &CancellationToken) {
+    let called = called.take_until(stop.cancelled());
+    futures::pin_mut!(called);
+    while let Some((namespace, name)) = called.next().await {
+        wake(bells, ObjectRef::new(&name).within(&namespace));
+    }
+}
+
+/// Wakes an integration in the place that it belongs to.
+fn wake(bells: &[(Place, Bell)], owner: ObjectRef<Watched>) {
+    let namespace = owner.namespace.as_deref().unwrap_or_default();
+    if let Some((_, bell)) = bells.iter().find(|(place, _)| place.holds(namespace)) {
+        drop(bell.unbounded_send(owner));
     }
 }
 
@@ -111,7 +139,7 @@ async fn ring(context: &Context, own: OwnSecrets, bells: Vec<Bell>, stop: Cancel
 async fn follow(
     context: &Context,
     stores: &[Store<Watched>],
-    bells: &[Bell],
+    bells: &[(Place, Bell)],
     mut changes: Changes,
     stop: &CancellationToken,
 ) {
@@ -130,22 +158,16 @@ async fn follow(
         let (new_standings, new_versions) = (context.tenants.standings(), context.registry.versions());
         let namespaces = changed(&standings, &new_standings);
         let providers = changed(&versions, &new_versions);
-        for (store, bell) in stores.iter().zip(bells) {
-            let concerned = |integration: &ProjectIntegration| {
+        for (store, (_, bell)) in stores.iter().zip(bells) {
+            let concerned = |integration: &Watched| {
                 let namespace = integration.namespace().unwrap_or_default();
-                let own = integration.spec.provider_kind == ProviderKind::IntegrationProvider;
-                let provider =
-                    (integration.spec.provider_kind, own.then(|| namespace.clone()), integration.spec.type_.clone());
+                let kind = integration.facts.provider_kind;
+                let own = kind == ProviderKind::IntegrationProvider;
+                let provider = (kind, own.then(|| namespace.clone()), integration.facts.type_.to_string());
                 namespaces.contains(&namespace) || providers.contains(&provider)
             };
-            for object in store.state() {
-                if object
-                    .0
-                    .as_ref()
-                    .map_or_else(|_| namespaces.contains(&object.namespace().unwrap_or_default()), concerned)
-                {
-                    drop(bell.unbounded_send(ObjectRef::from_obj(&*object)));
-                }
+            for object in store.state().iter().filter(|object| concerned(object)) {
+                drop(bell.unbounded_send(ObjectRef::from_obj(&**object)));
             }
         }
         (standings, versions) = (new_standings, new_versions);
@@ -161,14 +183,19 @@ fn changed<K: Eq + Hash + Clone, V: PartialEq>(before: &HashMap<K, V>, now: &Has
 /// Whom a change of a grant concerns: its owner; and where it is a new authorization that ends earlier ones, those of the
 /// same installation too.
 fn grant_owners(context: &Context, grant: &SecretMeta) -> Vec<ObjectRef<Watched>> {
-    let Ok(view) = GrantView::from_metadata(&grant.metadata) else { return vec![] };
-    let owner = |view: &GrantView| {
-        let owner = &view.summary.integration;
-        ObjectRef::new(&owner.name).within(&owner.namespace)
-    };
-    let mut owners = vec![owner(&view)];
-    if view.summary.ends_earlier && view.summary.generation == 1 {
-        owners.extend(context.siblings(&view).iter().filter(|other| sharing::is_later(&view, other)).map(owner));
+    let Some(glance) = Glance::at(&grant.metadata) else { return vec![] };
+    let reference = |owner: &Owner| ObjectRef::new(&owner.name).within(&owner.namespace);
+    // What this process wrote it knows, and goes on with.
+    let mut owners = vec![];
+    if !context.is_own_write(&glance.integration.uid, grant, &glance) {
+        owners.push(reference(&glance.integration));
+    }
+    if glance.ends_earlier
+        && glance.generation == 1
+        && let Ok(view) = GrantView::from_metadata(&grant.metadata)
+    {
+        let earlier = context.siblings(&view).into_iter().filter(|other| sharing::is_later(&view, other));
+        owners.extend(earlier.map(|other| reference(&other.summary.integration)));
     }
     owners
 }
@@ -179,16 +206,17 @@ fn attempt_owner(attempt: &SecretMeta) -> Option<ObjectRef<Watched>> {
 }
 
 type Running = futures::future::BoxFuture<'static, ()>;
-type Bell = futures::channel::mpsc::UnboundedSender<ObjectRef<Watched>>;
+type Bell = UnboundedSender<ObjectRef<Watched>>;
 
 /// The controller of integrations in one place.
 fn integrations(
     context: &Arc<Context>,
     place: &Place,
-    rung: futures::channel::mpsc::UnboundedReceiver<ObjectRef<Watched>>,
+    rung: UnboundedReceiver<ObjectRef<Watched>>,
     stop: &CancellationToken,
 ) -> (Store<Watched>, Running) {
     let client = &context.client;
+    let turns = context.turns.clone();
     let (store, writer) = reflector::store();
     let changes = predicates::generation.combine(predicates::annotations).combine(predicates::finalizers);
     let stream = watcher(place.api::<Watched>(client), watcher::Config::default())
@@ -198,7 +226,7 @@ fn integrations(
         .applied_objects()
         .predicate_filter(changes, PredicateConfig::default());
     let running = Controller::for_stream(stream, store.clone())
-        // Unbounded here: who comes first is decided by the lanes, not by the order of a hash set.
+        // Unbounded here: who comes first is decided by the turns, not by the order of a hash set.
         .with_config(ControllerConfig::default().concurrency(0))
         .reconcile_on(rung)
         .graceful_shutdown_on(stop.clone().cancelled_owned())
@@ -207,10 +235,14 @@ fn integrations(
             |object, error, context| integration::error_policy(&object, error, &context),
             Arc::clone(context),
         )
-        .for_each(|result| async move {
+        .for_each(move |result| {
             if let Err(error) = result {
                 tracing::debug!(%error, "controller");
+                if let ControllerError::ObjectNotFound(gone) = error {
+                    turns.forget(&(gone.namespace.unwrap_or_default(), gone.name));
+                }
             }
+            std::future::ready(())
         });
     (store, running.boxed())
 }
@@ -225,18 +257,16 @@ async fn census(context: &Context, stores: &[Store<Watched>], stop: &Cancellatio
         let mut reasons: BTreeMap<String, i64> = BTreeMap::new();
         let mut soonest: Option<Timestamp> = None;
         for object in stores.iter().flat_map(Store::state) {
-            let Ok(integration) = &object.0 else { continue };
-            let Some(status) = &integration.status else { continue };
-            let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
-            *reasons.entry(ready.map_or_else(String::new, |ready| ready.reason.clone())).or_default() += 1;
-            // One that nobody is to refresh, or nobody can, has a reason that says so.
-            let refreshed =
-                ready.is_none_or(|ready| ready.status == "True" || ready.reason == Reason::Expired.as_str());
-            if integration.spec.suspend || !refreshed {
-                continue;
+            let facts = &object.facts;
+            match reasons.get_mut(&*facts.reason) {
+                Some(count) => *count += 1,
+                None => drop(reasons.insert(facts.reason.to_string(), 1)),
             }
-            let expires = status.token.as_ref().and_then(|token| token.expires_at.as_deref()?.parse().ok());
-            soonest = [soonest, expires].into_iter().flatten().min();
+            // One that nobody is to refresh, or nobody can, has a reason that says so.
+            let refreshed = facts.ready != Some(false) || &*facts.reason == Reason::Expired.as_str();
+            if refreshed && !facts.suspend {
+                soonest = [soonest, facts.expires_at].into_iter().flatten().min();
+            }
         }
         let reasons: Vec<_> = reasons.into_iter().collect();
         context.metrics.census(&reasons, soonest.map(Timestamp::as_second));

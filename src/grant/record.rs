@@ -287,6 +287,37 @@ impl GrantView {
     }
 }
 
+/// The little of a grant that tells whom a change of it concerns and how urgent it is: read for every event of the watch.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Glance {
+    /// Whose it is.
+    pub integration: Owner,
+    /// Counts token answers within the epoch.
+    pub generation: u64,
+    /// The attempt whose answer the tokens are.
+    #[serde(default)]
+    pub attempt: Option<String>,
+    /// When the access token expires.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+    /// Whether this authorization ends earlier ones of the same installation.
+    #[serde(default)]
+    pub ends_earlier: bool,
+}
+
+impl Glance {
+    /// Reads it; `None` where the annotation is missing or cannot be read.
+    pub fn at(metadata: &ObjectMeta) -> Option<Self> {
+        serde_json::from_str(metadata.annotations.as_ref()?.get(SUMMARY)?).ok()
+    }
+
+    /// Whether the intent of this attempt stands on the grant.
+    pub fn intends(metadata: &ObjectMeta, attempt: &str) -> bool {
+        metadata.annotations.as_ref().and_then(|all| all.get(INTENT)).is_some_and(|intent| intent.contains(attempt))
+    }
+}
+
 /// Unfinished refreshes as the annotation has them.
 #[derive(Deserialize)]
 #[serde(untagged)]

@@ -81,6 +81,13 @@ pub struct Busy {
     pub why: Why,
 }
 
+impl Busy {
+    /// Whether only a rate is in the way, and not for long.
+    fn is_worth_waiting(&self, patience: Duration) -> bool {
+        self.why == Why::Limited && self.retry_in <= patience
+    }
+}
+
 /// The gates of all providers; cheap to clone.
 #[derive(Clone)]
 pub struct Gates {
@@ -104,6 +111,7 @@ struct Table {
 struct Gate {
     limiter: Limiter,
     breaker: Breaker,
+    line: Arc<tokio::sync::Mutex<()>>,
     used: Instant,
 }
 
@@ -140,6 +148,27 @@ impl Gates {
         Ok(Admission { inner: Arc::clone(&self.inner), key, ticket: Some(ticket) })
     }
 
+    /// Waits in line for an admission, as long as the next one is at most `patience` away. Who came first goes first.
+    pub async fn wait(&self, provider_uid: &str, host: &str, patience: Duration) -> Result<Admission, Busy> {
+        let line = match self.admit(provider_uid, host) {
+            Err(busy) if busy.is_worth_waiting(patience) => self.line(provider_uid, host),
+            outcome => return outcome,
+        };
+        let _first = line.lock().await;
+        loop {
+            match self.admit(provider_uid, host) {
+                Err(busy) if busy.is_worth_waiting(patience) => tokio::time::sleep(busy.retry_in).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Where those wait that a gate does not let in; forgotten with the gate.
+    fn line(&self, provider_uid: &str, host: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let key = (provider_uid.to_owned(), host.to_ascii_lowercase());
+        self.inner.lock().gates.get(&key).map(|gate| Arc::clone(&gate.line)).unwrap_or_default()
+    }
+
     /// How many gates are kept.
     pub fn len(&self) -> usize {
         self.inner.lock().gates.len()
@@ -161,6 +190,7 @@ impl Inner {
         Gate {
             limiter: RateLimiter::direct_with_clock(quota, self.clock.clone()),
             breaker: Breaker::new(&self.options),
+            line: Arc::default(),
             used: now,
         }
     }

@@ -78,7 +78,7 @@ async fn launch_once(binaries: &Binaries, options: &Options) -> Result<Cluster> 
     let [etcd_port, api_port] = free_ports()?;
     let files = Files::write(&supervisor, &pki, api_port)?;
 
-    supervisor.start(ETCD, &files.etcd(binaries, etcd_port))?;
+    supervisor.start(ETCD, &files.etcd(binaries, options, etcd_port))?;
     wait_for_etcd(&supervisor, etcd_port, options.patience).await?;
 
     let apiserver = files.apiserver(binaries, options, etcd_port, api_port);
@@ -164,25 +164,23 @@ impl Files {
         format!("--{flag}={}", self.path(file).display())
     }
 
-    fn etcd(&self, binaries: &Binaries, port: u16) -> Command {
+    fn etcd(&self, binaries: &Binaries, options: &Options, port: u16) -> Command {
         let url = format!("https://127.0.0.1:{port}");
-        Command::new(
-            &binaries.etcd,
-            vec![
-                self.argument("data-dir", "etcd-data"),
-                format!("--listen-client-urls={url}"),
-                format!("--advertise-client-urls={url}"),
-                // There are no peers; whichever port is free will do.
-                "--listen-peer-urls=http://127.0.0.1:0".to_owned(),
-                self.argument("cert-file", "etcd.crt"),
-                self.argument("key-file", "etcd.key"),
-                self.argument("trusted-ca-file", "ca.crt"),
-                "--client-cert-auth=true".to_owned(),
-                "--enable-grpc-gateway=false".to_owned(),
-                "--unsafe-no-fsync=true".to_owned(),
-                "--log-level=warn".to_owned(),
-            ],
-        )
+        let arguments = [
+            self.argument("data-dir", "etcd-data"),
+            format!("--listen-client-urls={url}"),
+            format!("--advertise-client-urls={url}"),
+            // There are no peers; whichever port is free will do.
+            "--listen-peer-urls=http://127.0.0.1:0".to_owned(),
+            self.argument("cert-file", "etcd.crt"),
+            self.argument("key-file", "etcd.key"),
+            self.argument("trusted-ca-file", "ca.crt"),
+            "--client-cert-auth=true".to_owned(),
+            "--enable-grpc-gateway=false".to_owned(),
+            "--unsafe-no-fsync=true".to_owned(),
+            "--log-level=warn".to_owned(),
+        ];
+        Command::new(&binaries.etcd, arguments.into_iter().chain(options.extra_etcd_args.iter().cloned()).collect())
     }
 
     fn apiserver(&self, binaries: &Binaries, options: &Options, etcd_port: u16, port: u16) -> Command {

@@ -60,6 +60,8 @@ pub struct Options {
     pub keep_dir: Option<PathBuf>,
     /// Arguments of kube-apiserver that come last and therefore win.
     pub extra_apiserver_args: Vec<String>,
+    /// Arguments of etcd that come last and therefore win.
+    pub extra_etcd_args: Vec<String>,
     /// How long each component may take until it is ready.
     pub patience: Duration,
 }
@@ -71,6 +73,7 @@ impl Default for Options {
             controller_manager: true,
             keep_dir: None,
             extra_apiserver_args: Vec::new(),
+            extra_etcd_args: Vec::new(),
             patience: Duration::from_secs(90),
         }
     }

@@ -118,7 +118,11 @@ impl World {
             } else {
                 vec!["--allow-insecure-provider-hosts", "127.0.0.1,localhost"]
             })
-            .args(["--provider-requests-per-second", "1000"])
+            .args(if flags.arguments.iter().any(|flag| flag.starts_with("--provider-requests-per-second")) {
+                vec![]
+            } else {
+                vec!["--provider-requests-per-second", "1000"]
+            })
             .args(["--identity", &format!("replica-{}", flags.index)])
             .args(if flags.arguments.iter().any(|flag| flag == "--log") {
                 vec![]

@@ -100,6 +100,12 @@ impl Sandbox {
         self.shared.authority().ledger()
     }
 
+    /// How many refreshes the books hold, without a copy of them.
+    pub fn refreshes(&self) -> usize {
+        let authority = self.shared.authority();
+        authority.book.entries().filter(|entry| entry.grant_type.as_deref() == Some("refresh_token")).count()
+    }
+
     /// Forgets the entries so far, and keeps the grants.
     pub fn clear_entries(&self) {
         self.shared.authority().book.clear();

@@ -20,16 +20,18 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 
-use super::context::{Context, Watched};
+use super::context::Context;
 use super::finalize::{self, FinalizeError};
 use super::key_secret::KeySecretError;
 use super::memory;
 use super::requests::{self, Requests};
 use super::situation::Situation;
 use super::status::{self, Facts};
+use super::turns::Group;
+use super::watched::Watched;
 use super::{connect, health};
 use crate::api::project_integration::DisconnectedKey;
-use crate::api::{ProjectIntegration, Reason, request};
+use crate::api::{ProjectIntegration, ProviderKind, Reason, request};
 use crate::causes::chain;
 use crate::finalizer::{self, FinalizerError};
 use crate::flow::api_key::KeepError;
@@ -101,8 +103,13 @@ impl ReconcileError {
     }
 }
 
-/// Reconciles one integration.
+/// Reconciles one integration, when it is its turn.
 pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let name = (object.namespace().unwrap_or_default(), object.name_any());
+    let (lane, expiry) = context.urgency(&object);
+    let Some(_turn) = context.turns.take(&name, group(&object), lane, expiry) else {
+        return Ok(Action::await_change());
+    };
     match Box::pin(carry_out(&object, &context)).await {
         // Told on the integration, by the next reconcile.
         Err(error) if error.unreadable().is_some() => {
@@ -117,10 +124,16 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
     }
 }
 
+/// All that use the same provider.
+fn group(object: &Watched) -> Group {
+    let (kind, type_) = (object.facts.provider_kind, object.facts.type_.to_string());
+    (kind, object.namespace().filter(|_| kind == ProviderKind::IntegrationProvider), type_)
+}
+
 async fn carry_out(object: &Watched, context: &Arc<Context>) -> Result<Action, ReconcileError> {
-    let integration = match &object.0 {
+    let integration = &match object.open() {
         Ok(integration) => integration,
-        Err(broken) => return unreadable(context, broken).await,
+        Err(broken) => return unreadable(context, &broken).await,
     };
     if integration.metadata.deletion_timestamp.is_some() {
         return finalized(context, integration).await;
@@ -287,6 +300,7 @@ impl Run<'_> {
             return;
         }
         let requested = asked.check.is_some();
+        health::believe(self.context, situation);
         let remembered = self.context.memories.get(&situation.uid).health;
         let requested = requested && !self.proved;
         if health::next_check(situation, &remembered, requested).is_some_and(|due| due <= Timestamp::now()) {

@@ -131,3 +131,35 @@ async fn memory_is_bounded() {
     assert!(gates.admit(UID, HOST).is_ok());
     assert_eq!(gates.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_are_let_in_as_they_came() {
+    let gates = gates();
+    while gates.admit(UID, HOST).is_ok() {}
+    let began = Instant::now();
+    let waiting: futures::stream::FuturesUnordered<_> = (0..30)
+        .map(|number| {
+            let gates = gates.clone();
+            async move {
+                gates.wait(UID, HOST, Duration::from_secs(5)).await.unwrap().succeeded();
+                number
+            }
+        })
+        .collect();
+    let order: Vec<i32> = futures::StreamExt::collect(waiting).await;
+    assert_eq!(order, (0..30).collect::<Vec<_>>());
+    let took = began.elapsed().as_secs_f64();
+    assert!((2.8..=3.2).contains(&took), "30 at 10 a second took {took} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_long_or_for_a_provider_that_fails() {
+    let gates = gates();
+    gates.admit(UID, HOST).unwrap().limited(Some(Duration::from_secs(60)));
+    let patience = Duration::from_secs(5);
+    assert_eq!(gates.wait(UID, HOST, patience).await.unwrap_err().why, Why::Limited);
+    fail(&gates, 20);
+    let began = Instant::now();
+    assert!(gates.wait(UID, HOST, patience).await.is_err());
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
