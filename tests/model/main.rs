@@ -37,8 +37,7 @@ pub struct Kind {
     pub probe: bool,
 }
 
-const QUICK: Bounds =
-    Bounds { replicas: 2, faults: 2, kills: 2, freezes: 1, api: 2, net: 2, people: 1, stalls: false };
+const QUICK: Bounds = Bounds { replicas: 2, faults: 2, kills: 2, freezes: 1, api: 2, net: 2, people: 1, stalls: false };
 
 fn kind(rotation: Rotation) -> Kind {
     let old_access_token = OldAccessToken::Lives;
@@ -63,9 +62,13 @@ fn kinds() -> Vec<(&'static str, Kind)> {
 
 #[test]
 fn every_kind_of_provider() {
-    for (name, kind) in kinds() {
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let number = |name: &str, default: u8| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    for (name, kind) in kinds().into_iter().filter(|(name, _)| name.starts_with(&only)) {
+        let bounds =
+            Bounds { faults: number("FAULTS", 2), people: number("PEOPLE", 1), freezes: number("FREEZES", 1), ..QUICK };
         let started = Instant::now();
-        let checker = Protocol::new(kind, QUICK).checker().threads(2).spawn_bfs().join();
+        let checker = Protocol::new(kind, bounds).checker().threads(2).spawn_bfs().join();
         println!(
             "{name}: {} states, {} unique, depth {}, {:?}",
             checker.state_count(),

@@ -13,37 +13,42 @@ use super::state::{Ended, Grant, LIFETIME, Second, Stage, State, Word};
 use super::system::{Api, Net, Protocol};
 
 /// A write put older tokens in the place of newer ones.
-pub const OLDER_GENERATION: u16 = 1;
+pub const OLDER_GENERATION: u32 = 1;
 /// A write put tokens of an earlier authorization in the place of those of a later one.
-pub const OLDER_EPOCH: u16 = 1 << 1;
+pub const OLDER_EPOCH: u32 = 1 << 1;
 /// A refresh created a grant that had been deleted.
-pub const CREATED_AGAIN: u16 = 1 << 2;
+pub const CREATED_AGAIN: u32 = 1 << 2;
 /// Two requests with one refresh token were on their way.
-pub const TOGETHER: u16 = 1 << 3;
+pub const TOGETHER: u32 = 1 << 3;
 /// The same; one of them was sent by a process that was frozen between its last check and the send.
-pub const TOGETHER_LATE: u16 = 1 << 4;
+pub const TOGETHER_LATE: u32 = 1 << 4;
 /// The same; the sender of the other was gone.
-pub const TOGETHER_WITH_GHOST: u16 = 1 << 5;
+pub const TOGETHER_WITH_GHOST: u32 = 1 << 5;
 /// The provider ended the grant for a reuse that we need not have risked.
-pub const BLIND: u16 = 1 << 6;
+pub const BLIND: u32 = 1 << 6;
 /// Nobody cared for an unfinished refresh while it could be replayed.
-pub const IDLE_IN_WINDOW: u16 = 1 << 7;
+pub const IDLE_IN_WINDOW: u32 = 1 << 7;
 /// What is held is worthless, somebody looked, and the conditions say that all is well.
-pub const SILENT: u16 = 1 << 8;
+pub const SILENT: u32 = 1 << 8;
 /// The provider carried a refresh out, and its answer is nowhere.
-pub const LOST: u16 = 1 << 9;
+pub const LOST: u32 = 1 << 9;
 /// With a window of grace: nobody was able to replay within it.
-pub const WINDOW: u16 = 1 << 10;
+pub const WINDOW: u32 = 1 << 10;
 /// A process that has the answer was frozen until the last replay.
-pub const WAITED: u16 = 1 << 11;
+pub const WAITED: u32 = 1 << 11;
 /// The reuse was by a process that was frozen between its last check and the send.
-pub const LATE: u16 = 1 << 12;
+pub const LATE: u32 = 1 << 12;
 /// The reuse was because an earlier request arrived after its sender was gone.
-pub const GHOST: u16 = 1 << 13;
+pub const GHOST: u32 = 1 << 13;
 /// Such a request has arrived.
-pub const GHOST_LANDED: u16 = 1 << 14;
+pub const GHOST_LANDED: u32 = 1 << 14;
 /// A request has arrived that was sent by a process that was frozen between its last check and the send.
-pub const LATE_LANDED: u16 = 1 << 15;
+pub const LATE_LANDED: u32 = 1 << 15;
+/// The same as [`TOGETHER`], where refresh tokens do not rotate: a process that was frozen with an answer stored it, and with
+/// it took away the intent of the other.
+pub const TOGETHER_UNROTATED: u32 = 1 << 16;
+/// The last replay was begun while another process, which had been frozen, had the answer.
+pub const HELD_AT_LAST: u32 = 1 << 17;
 
 /// For how long after the first send a refresh is replayed where there is a window of grace.
 pub const REPLAYABLE: Second = super::state::GRACE - 30;
@@ -120,11 +125,11 @@ pub fn is_avoidable(model: &Protocol, state: &State) -> bool {
     let Some(grant) = state.grant.filter(|_| is_lost(model, state)) else { return false };
     let left = state.books[usize::from(grant.book)].ended == Some(Ended::Revoked);
     let excused = left
-        || state.is_marked(LATE | GHOST)
+        || state.is_marked(LATE | GHOST | WAITED)
         || match model.kind.rotation {
             Rotation::None => false,
             Rotation::Grace => state.is_marked(LOST) && state.is_marked(WINDOW),
-            Rotation::Lenient | Rotation::Strict => state.is_marked(LOST | WAITED),
+            Rotation::Lenient | Rotation::Strict => state.is_marked(LOST),
         };
     !excused
 }
@@ -213,7 +218,7 @@ impl Protocol {
             Some(Decision::Wait(Some(at)) | Decision::InFlight(at) | Decision::Ambiguous(at)) => at.max(state.now + 1),
             _ => return Some(End::Stuck),
         };
-        state.now = next;
+        self.pass(state, next);
         None
     }
 

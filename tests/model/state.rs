@@ -15,7 +15,7 @@ pub const GRACE: Second = 120;
 /// The moments at which something may happen: the first is when the refresh is due. The others lie on both sides of the end
 /// of the send window (10 s), of a request (45 s), of the time for replays (90 s) and of grace (120 s), at the last replay,
 /// at expiry, and after it.
-pub const MOMENTS: [Second; 9] = [2_400, 2_411, 2_446, 2_480, 2_500, 2_530, 3_540, 3_600, 3_700];
+pub const MOMENTS: [Second; 9] = [2_400, 2_411, 2_445, 2_480, 2_500, 2_530, 3_540, 3_600, 3_700];
 
 /// An unfinished refresh, as the grant has it.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
@@ -208,7 +208,7 @@ pub struct State {
     pub leaving: bool,
     pub spent: Spent,
     /// What happened that must not, or that explains a loss: see `properties`.
-    pub marks: u16,
+    pub marks: u32,
 }
 
 impl State {
@@ -254,11 +254,11 @@ impl State {
         }
     }
 
-    pub fn mark(&mut self, mark: u16) {
+    pub fn mark(&mut self, mark: u32) {
         self.marks |= mark;
     }
 
-    pub fn is_marked(&self, mark: u16) -> bool {
+    pub fn is_marked(&self, mark: u32) -> bool {
         self.marks & mark != 0
     }
 

@@ -160,9 +160,8 @@ impl Protocol {
                 _ => Stage::Idle,
             },
             Stage::End(seen) => {
-                let done = (api != Api::Failed).then(|| {
-                    self.write(state, &seen, |grant| (grant.intent, grant.refused) = (None, true))
-                });
+                let done = (api != Api::Failed)
+                    .then(|| self.write(state, &seen, |grant| (grant.intent, grant.refused) = (None, true)));
                 match done {
                     Some(Ok(grant)) if !lost => note(&mut state.replicas[index], grant),
                     Some(Err(_)) => {}
@@ -228,6 +227,9 @@ impl Protocol {
             first: replay.unwrap_or(now),
             deadline: now + SEND_WINDOW + REQUEST_TIMEOUT,
         };
+        if now >= last_replay(&job.view) && state.spent.freezes > 0 && has_answer(state, &job.view) {
+            state.mark(marks::HELD_AT_LAST);
+        }
         match self.write(state, &job.view, |grant| grant.intent = Some(intent)) {
             Ok(_) if api == Api::AnswerLost => fail(&mut state.replicas[index], Word::Failing),
             // The client has sent the write again, which met its own first.
@@ -252,6 +254,7 @@ impl Protocol {
             state.mark(match () {
                 () if request.late || other.late => marks::TOGETHER_LATE,
                 () if ghost => marks::TOGETHER_WITH_GHOST,
+                () if self.kind.rotation == Rotation::None && state.spent.freezes > 0 => marks::TOGETHER_UNROTATED,
                 () => marks::TOGETHER,
             });
         }
@@ -345,7 +348,11 @@ impl Protocol {
     fn answered(&self, state: &mut State, index: usize, job: Job, request: Request, net: Net) -> Stage {
         let ambiguous = |state: &mut State| {
             let stage = fail(&mut state.replicas[index], Word::Ambiguous);
-            if self.is_broken(Broken::AmbiguityTakenBack) { Stage::TakeBack(Job { replay: None, ..job }) } else { stage }
+            if self.is_broken(Broken::AmbiguityTakenBack) {
+                Stage::TakeBack(Job { replay: None, ..job })
+            } else {
+                stage
+            }
         };
         match net {
             Net::Answered => match self.arrive(state, request) {
@@ -377,19 +384,11 @@ impl Protocol {
         let reply = state.books[usize::from(request.book)].refresh(self.kind, request.serial, now);
         let ended = state.books[usize::from(request.book)].ended;
         if alive && ended == Some(Ended::Reuse) {
-            let waits = |replica: &Replica| {
-                let book = match replica.stage {
-                    Stage::Persist(job, _) | Stage::PersistAgain(job, _) => Some(job.view.book),
-                    _ => None,
-                };
-                book == Some(request.book)
-            };
-            let waited = state.replicas.iter().any(waits);
             let late = request.late || state.is_marked(marks::TOGETHER_LATE | marks::LATE_LANDED);
             state.mark(match () {
                 () if late => marks::LATE,
                 () if state.is_marked(marks::TOGETHER_WITH_GHOST | marks::GHOST_LANDED) => marks::GHOST,
-                () if request.last && waited => marks::WAITED,
+                () if request.last && state.is_marked(marks::HELD_AT_LAST) => marks::WAITED,
                 () if request.last && state.is_marked(marks::LOST) => 0,
                 () => marks::BLIND,
             });
@@ -431,6 +430,15 @@ impl Protocol {
 /// Whether nobody has authorized again or refreshed between two looks at the grant.
 fn unchanged(now: &Grant, before: &Grant) -> bool {
     (now.life, now.epoch, now.generation) == (before.life, before.epoch, before.generation)
+}
+
+/// Whether a process has the answer to a refresh of this grant in memory.
+fn has_answer(state: &State, grant: &Grant) -> bool {
+    let has = |replica: &Replica| match replica.stage {
+        Stage::Persist(job, _) | Stage::PersistAgain(job, _) => job.view.book == grant.book,
+        _ => false,
+    };
+    state.replicas.iter().any(has)
 }
 
 fn fail(replica: &mut Replica, word: Word) -> Stage {

@@ -11,7 +11,7 @@ use super::decide::Decision;
 use super::mutants::Broken;
 use super::properties as marks;
 use super::provider::Reply;
-use super::state::{Book, Grant, MOMENTS, Second, Stage, State};
+use super::state::{Book, Ended, Grant, MOMENTS, Second, Stage, State};
 
 /// What becomes of a request to the API server.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
@@ -237,6 +237,20 @@ impl Protocol {
         });
     }
 
+    /// The next moment: one of the fixed ones, or sooner where somebody waits for it.
+    fn next_moment(&self, state: &State) -> Option<Second> {
+        let next = MOMENTS.into_iter().find(|at| *at > state.now)?;
+        let healthy = |index: &usize| state.replicas[*index].up && !state.replicas[*index].frozen;
+        let awaited = (0..state.replicas.len()).filter(healthy).filter_map(|index| {
+            let skew = self.clock(state, index) - state.now;
+            match self.decision(state, index)? {
+                Decision::Wait(Some(at)) | Decision::InFlight(at) | Decision::Ambiguous(at) => Some(at - skew),
+                _ => None,
+            }
+        });
+        awaited.filter(|at| *at > state.now).chain([next]).min()
+    }
+
     /// Time passes, and what it shows is written down.
     pub fn pass(&self, state: &mut State, to: Second) {
         let lost = marks::is_lost(self, state);
@@ -244,7 +258,9 @@ impl Protocol {
         let minds: Vec<_> = (0..state.replicas.len()).filter(healthy).collect();
         let decisions: Vec<_> = minds.iter().filter_map(|index| self.decision(state, *index)).collect();
         let waiting = decisions.iter().any(|decision| matches!(decision, Decision::InFlight(_)));
-        if lost && !decisions.is_empty() && !waiting && marks::says_well(state) {
+        let left = state.leaving || state.books.iter().any(|book| book.ended == Some(Ended::Revoked));
+        let unknown = state.is_marked(marks::LATE | marks::GHOST | marks::WAITED);
+        if lost && !left && !unknown && !decisions.is_empty() && !waiting && marks::says_well(state) {
             state.mark(marks::SILENT);
         }
         let unfinished = state.grant.and_then(|grant| grant.intent).filter(|_| self.kind.rotation == Rotation::Grace);
@@ -263,11 +279,17 @@ impl Protocol {
 fn failures(stage: Stage) -> &'static [Api] {
     match stage {
         Stage::Intend(_) => &[Api::Repeated, Api::AnswerLost, Api::Failed],
-        Stage::Persist(..) | Stage::TakeBack(_) | Stage::End(_) | Stage::Publish(_) | Stage::Tell(..)
+        Stage::Persist(..)
+        | Stage::TakeBack(_)
+        | Stage::End(_)
+        | Stage::Publish(_)
+        | Stage::Tell(..)
         | Stage::Delete(_) => &[Api::AnswerLost, Api::Failed],
-        Stage::IntendAgain(_) | Stage::PersistAgain(..) | Stage::EndAgain(_) | Stage::Unfinished(..) | Stage::Forget => {
-            &[Api::Failed]
-        }
+        Stage::IntendAgain(_)
+        | Stage::PersistAgain(..)
+        | Stage::EndAgain(_)
+        | Stage::Unfinished(..)
+        | Stage::Forget => &[Api::Failed],
         Stage::Idle | Stage::Check(_) | Stage::Send(_) | Stage::Await(..) | Stage::Ask(..) | Stage::Revoke(_) => &[],
     }
 }
@@ -342,7 +364,7 @@ impl Model for Protocol {
                 }
             }
             Action::Tick => {
-                let next = MOMENTS.into_iter().find(|at| *at > state.now)?;
+                let next = self.next_moment(&state)?;
                 self.pass(&mut state, next);
             }
         }
