@@ -37,7 +37,7 @@ pub struct Kind {
     pub probe: bool,
 }
 
-const QUICK: Bounds = Bounds { replicas: 2, faults: 2, kills: 2, freezes: 1, api: 2, net: 2, people: 1, stalls: false };
+const QUICK: Bounds = Bounds { replicas: 2, events: 2, kills: 2, freezes: 1, api: 2, net: 2, people: 1, stalls: false };
 
 fn kind(rotation: Rotation) -> Kind {
     let old_access_token = OldAccessToken::Lives;
@@ -60,28 +60,72 @@ fn kinds() -> Vec<(&'static str, Kind)> {
     ]
 }
 
+/// The bounds of a search: quick ones, unless `MODEL_EVENTS`, `MODEL_REPLICAS` and `MODEL_PEOPLE` name larger ones.
+fn bounds() -> Bounds {
+    let named = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u8>().unwrap());
+    let events = named("MODEL_EVENTS").unwrap_or(QUICK.events);
+    Bounds {
+        replicas: named("MODEL_REPLICAS").map_or(QUICK.replicas, usize::from),
+        events,
+        kills: events,
+        api: events,
+        net: events,
+        people: named("MODEL_PEOPLE").unwrap_or(QUICK.people),
+        ..QUICK
+    }
+}
+
+/// Searches everything, prints what it was, and returns the properties that are violated.
+fn search(name: &str, protocol: Protocol) -> Vec<&'static str> {
+    let started = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let checker = protocol.checker().threads(threads).spawn_bfs().join();
+    println!(
+        "{name:<24} {:>9} states {:>9} unique, depth {:>3}, {} properties, {:.1} s",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth(),
+        checker.model().properties().len(),
+        started.elapsed().as_secs_f64()
+    );
+    let violated = checker.discoveries();
+    for (property, path) in &violated {
+        println!("  violated: {property}");
+        for action in path.clone().into_actions() {
+            println!("    {action:?}");
+        }
+        println!("    {:?}", path.last_state());
+    }
+    violated.into_keys().collect()
+}
+
+fn kinds_named() -> impl Iterator<Item = (&'static str, Kind)> {
+    let only = std::env::var("MODEL_KIND").unwrap_or_default();
+    kinds().into_iter().filter(move |(name, _)| name.starts_with(&only))
+}
+
 #[test]
 fn every_kind_of_provider() {
-    let only = std::env::var("ONLY").unwrap_or_default();
-    let number = |name: &str, default: u8| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    for (name, kind) in kinds().into_iter().filter(|(name, _)| name.starts_with(&only)) {
-        let bounds =
-            Bounds { faults: number("FAULTS", 2), people: number("PEOPLE", 1), freezes: number("FREEZES", 1), ..QUICK };
-        let started = Instant::now();
-        let checker = Protocol::new(kind, bounds).checker().threads(2).spawn_bfs().join();
-        println!(
-            "{name}: {} states, {} unique, depth {}, {:?}",
-            checker.state_count(),
-            checker.unique_state_count(),
-            checker.max_depth(),
-            started.elapsed()
-        );
-        for (property, path) in checker.discoveries() {
-            println!("VIOLATED {property}");
-            for action in path.clone().into_actions() {
-                println!("   {action:?}");
-            }
-            println!("   {:?}", path.last_state());
+    for (name, kind) in kinds_named() {
+        assert!(search(name, Protocol::new(kind, bounds())).is_empty(), "{name}");
+    }
+}
+
+/// A request may arrive up to its deadline although its sender has given up, or is dead.
+#[test]
+fn requests_that_outlive_their_senders() {
+    for (name, kind) in kinds_named() {
+        search(name, Protocol::new(kind, Bounds { stalls: true, people: 0, ..bounds() }));
+    }
+}
+
+/// The clock of one machine is wrong by more than is allowed for.
+#[test]
+fn a_clock_that_is_wrong() {
+    for (name, kind) in kinds_named() {
+        for skew in [-100, 100] {
+            let protocol = Protocol { skew: vec![0, skew], ..Protocol::new(kind, Bounds { people: 0, ..bounds() }) };
+            search(name, protocol);
         }
     }
 }

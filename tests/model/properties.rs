@@ -134,9 +134,14 @@ pub fn is_avoidable(model: &Protocol, state: &State) -> bool {
     !excused
 }
 
-/// Whether a grant is marked as ended that could be refreshed.
+/// Whether a grant is marked as ended whose refresh token is good. One that was used does not count, although a window of
+/// grace may be open for it longer than we can know.
 fn is_falsely_ended(model: &Protocol, state: &State) -> bool {
-    state.grant.is_some_and(|grant| grant.refused && is_good(model, state, &grant))
+    state.grant.is_some_and(|grant| grant.refused && is_good(model, state, &grant) && !is_used(state, &grant))
+}
+
+fn is_used(state: &State, grant: &Grant) -> bool {
+    state.books[usize::from(grant.book)].used[usize::from(grant.serial)].is_some()
 }
 
 /// Whether the conditions say that nothing is wrong.
@@ -228,6 +233,6 @@ impl Protocol {
         if !grant.refused && grant.intent.is_none() && is_good(self, state, &grant) && told(Word::Fresh) {
             return Some(End::Kept);
         }
-        (grant.refused && !is_good(self, state, &grant) && told(Word::Reauthorize)).then_some(End::Told)
+        (grant.refused && !is_falsely_ended(self, state) && told(Word::Reauthorize)).then_some(End::Told)
     }
 }

@@ -183,8 +183,8 @@ pub struct Spent {
 }
 
 impl Spent {
-    pub fn faults(self) -> u8 {
-        self.kills + self.freezes + self.api + self.net
+    pub fn events(self) -> u8 {
+        self.kills + self.freezes + self.api + self.net + self.people
     }
 }
 

@@ -409,6 +409,9 @@ impl Protocol {
         } else {
             book.is_good(self.kind, held.serial, state.now)
         };
+        if probe && !unused && self.clock(state, index) + CLOCK_SKEW >= held.expires() {
+            return fail(&mut state.replicas[index], Word::Ambiguous);
+        }
         if unused {
             let handles = state.asked;
             let send_by = state.now + SEND_WINDOW;

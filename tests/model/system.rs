@@ -73,8 +73,8 @@ pub enum Action {
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub replicas: usize,
-    /// Faults of all sorts together.
-    pub faults: u8,
+    /// Faults of all sorts and acts of people together.
+    pub events: u8,
     pub kills: u8,
     pub freezes: u8,
     pub api: u8,
@@ -112,14 +112,14 @@ impl Protocol {
         matches!(stage, Stage::Await(..) | Stage::Ask(..) | Stage::Revoke(_))
     }
 
-    fn may_fail(&self, state: &State, spent: u8, most: u8) -> bool {
-        spent < most && state.spent.faults() < self.bounds.faults
+    fn may_happen(&self, state: &State, spent: u8, most: u8) -> bool {
+        spent < most && state.spent.events() < self.bounds.events
     }
 
     fn replica_actions(&self, state: &State, index: usize, actions: &mut Vec<Action>) {
         let (bounds, spent) = (self.bounds, state.spent);
         let replica = &state.replicas[index];
-        let kills = self.may_fail(state, spent.kills, bounds.kills);
+        let kills = self.may_happen(state, spent.kills, bounds.kills);
         if !replica.up {
             actions.push(Action::Restart(index));
             return;
@@ -139,7 +139,7 @@ impl Protocol {
             actions.push(Action::Thaw(index));
             return;
         }
-        if replica.stage != Stage::Idle && self.may_fail(state, spent.freezes, bounds.freezes) {
+        if replica.stage != Stage::Idle && self.may_happen(state, spent.freezes, bounds.freezes) {
             actions.push(Action::Freeze(index));
         }
         if replica.stage == Stage::Idle && replica.cache != state.grant {
@@ -147,7 +147,7 @@ impl Protocol {
         }
         if !Self::awaits(replica.stage) && self.is_busy(state, index) {
             actions.push(Action::Step(index, Api::Done));
-            if self.may_fail(state, spent.api, bounds.api) {
+            if self.may_happen(state, spent.api, bounds.api) {
                 let failures = failures(replica.stage);
                 actions.extend(failures.iter().map(|api| Action::Step(index, *api)));
             }
@@ -156,7 +156,7 @@ impl Protocol {
 
     fn network_actions(&self, state: &State, index: usize, actions: &mut Vec<Action>) {
         actions.push(Action::Deliver(index, Net::Answered));
-        if self.may_fail(state, state.spent.net, self.bounds.net) {
+        if self.may_happen(state, state.spent.net, self.bounds.net) {
             let mut failures = vec![Net::Vanished];
             if let Stage::Await(..) = state.replicas[index].stage {
                 failures.extend([Net::AnswerLost, Net::ServerError, Net::NotSent, Net::Refused]);
@@ -309,7 +309,7 @@ impl Model for Protocol {
         if !state.ghosts.is_empty() {
             actions.extend([true, false].map(Action::Ghost));
         }
-        if state.spent.people < self.bounds.people {
+        if self.may_happen(state, state.spent.people, self.bounds.people) {
             if state.grant.is_some() && !state.leaving {
                 actions.extend([Action::Ask, Action::Touch, Action::Disconnect]);
             }
