@@ -19,6 +19,7 @@ mod provider;
 mod state;
 mod steps;
 mod system;
+mod traces;
 
 use std::time::Instant;
 

@@ -172,19 +172,8 @@ impl Protocol {
         true
     }
 
-    /// Where a state ends when no further fault happens.
-    pub fn settle(&self, mut state: State) -> (End, State) {
-        for _ in 0..400 {
-            if let Some(end) = self.go_on(&mut state) {
-                return (end, state);
-            }
-            state.normalise();
-        }
-        (End::Stuck, state)
-    }
-
     /// The next step of a world without faults, in which the first replica leads; or how it has ended.
-    fn go_on(&self, state: &mut State) -> Option<End> {
+    pub fn go_on(&self, state: &mut State) -> Option<End> {
         if state.ghosts.pop().is_some() {
             return None;
         }

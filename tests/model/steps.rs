@@ -265,7 +265,6 @@ impl Protocol {
         let (now, base) = (self.clock(state, index), job.view);
         if api == Api::Failed {
             if self.is_broken(Broken::PersistsOnce) {
-                self.forget_answer(state, &job, serial);
                 return fail(&mut state.replicas[index], Word::Failing);
             }
             return Stage::PersistAgain(job, serial);
@@ -286,10 +285,7 @@ impl Protocol {
         match done {
             Ok(_) if api == Api::AnswerLost => Stage::PersistAgain(job, serial),
             Ok(grant) => self.renewed(state, index, grant),
-            Err(_) if self.is_broken(Broken::NoSecondLook) => {
-                self.forget_answer(state, &job, serial);
-                Stage::Idle
-            }
+            Err(_) if self.is_broken(Broken::NoSecondLook) => Stage::Idle,
             Err(_) => Stage::PersistAgain(job, serial),
         }
     }
