@@ -170,7 +170,12 @@ fn recover(chain: &ChainSummary, intent: &Intent, profile: Profile, now: Timesta
         Rotation::None | Rotation::Lenient => (now, replay),
         Rotation::Grace if now <= intent.first_sent + profile.grace - GRACE_MARGIN => (now, replay),
         Rotation::Grace | Rotation::Strict if profile.introspection => (now, Step::Introspect(intent.clone())),
-        Rotation::Grace | Rotation::Strict if profile.old_access_token == OldAccessToken::Dies && profile.probe => {
+        // A token that has expired is refused whatever became of the refresh.
+        Rotation::Grace | Rotation::Strict
+            if profile.old_access_token == OldAccessToken::Dies
+                && profile.probe
+                && now < last_replay(chain, intent) =>
+        {
             (now, Step::Probe(intent.clone()))
         }
         Rotation::Grace | Rotation::Strict => (last_replay(chain, intent), replay),
@@ -379,6 +384,11 @@ mod tests {
         assert!(matches!(step(&view, asks, ASKER, moment(2_450)), Step::Introspect(_)));
         let dies = Profile { old_access_token: OldAccessToken::Dies, probe: true, ..strict };
         assert!(matches!(step(&view, dies, ASKER, moment(2_450)), Step::Probe(_)));
+        assert_eq!(
+            step(&view, dies, ASKER, moment(3_540)),
+            replay(None),
+            "it is about to expire and would tell nothing"
+        );
     }
 
     #[test]

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::freshness::expiry;
 use super::{ReconcileError, Run};
 use crate::api::Reason;
 use crate::causes::chain;
 use crate::controller::refresh::{self, Failure, Job, Outcome};
 use crate::controller::situation::Situation;
+use crate::grant::plan::CLOCK_SKEW;
 use crate::grant::store::Held;
 use crate::grant::{Intent, StoreError};
 use crate::lanes::Lane;
@@ -57,6 +60,12 @@ impl Run<'_> {
         };
         let unused = match identity::verify(&self.context.outbound, endpoint, &tokens.access_token).await {
             identity::Verdict::Accepted(_) => Ok(true),
+            // By now, whatever became of the refresh: this process may have been frozen on the way here.
+            identity::Verdict::Rejected { .. }
+                if tokens.expires_at.is_some_and(|at| at <= Timestamp::now() + CLOCK_SKEW) =>
+            {
+                Err("the access token has expired since, so that trying it told nothing".to_owned())
+            }
             identity::Verdict::Rejected { .. } => Ok(false),
             _ => Err("the provider cannot be asked what became of it".to_owned()),
         };
