@@ -86,6 +86,7 @@ pub struct Authority {
 
 /// One consent of one person to one client.
 struct Grant {
+    client: String,
     account: Account,
     kind: Kind,
     scope: String,
@@ -182,6 +183,11 @@ impl Authority {
     pub fn grant_of(&self, token: &str) -> Option<GrantId> {
         let refresh = self.refresh_tokens.get(token).map(|held| held.grant);
         refresh.or_else(|| self.access_tokens.get(token).map(|held| held.grant))
+    }
+
+    /// Whether a token was given to this client. One that nobody was given is nobody's.
+    pub fn is_of(&self, token: &str, client: &str) -> bool {
+        self.grant_of(token).is_some_and(|grant| self.grants[grant.0].client == client)
     }
 
     /// The newest refresh token of a grant, while it is good.

@@ -162,7 +162,8 @@ impl Drop for Sandbox {
 }
 
 fn seeded(authority: &mut Authority, account: Account, scope: &str) -> (GrantId, Issued) {
-    let grant = authority.grant(account, scope.to_owned());
+    let client = authority.options.client_id.clone();
+    let grant = authority.grant(&client, account, scope.to_owned());
     (grant, authority.issue(grant, scope.to_owned()))
 }
 

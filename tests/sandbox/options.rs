@@ -17,6 +17,8 @@ pub struct SandboxOptions {
     pub client_secret: String,
     /// A second secret that is accepted as well, as while one is being replaced.
     pub next_client_secret: Option<String>,
+    /// Further clients, each with its secret. What one client is given is of no use to another.
+    pub other_clients: Vec<(String, String)>,
     /// The exact redirect URIs; with none, any `http` URI on loopback.
     pub redirect_uris: Vec<String>,
     /// The scopes that may be asked for; with none, any.
@@ -54,6 +56,7 @@ impl Default for SandboxOptions {
             client_id: "sandbox-client".to_owned(),
             client_secret: "sandbox-secret".to_owned(),
             next_client_secret: None,
+            other_clients: Vec::new(),
             redirect_uris: Vec::new(),
             scopes: Vec::new(),
             pkce_required: true,
@@ -75,6 +78,13 @@ impl Default for SandboxOptions {
             introspection: true,
             accept_json: false,
         }
+    }
+}
+
+impl SandboxOptions {
+    /// Whether a client is registered under this id.
+    pub fn knows(&self, client: &str) -> bool {
+        self.client_id == client || self.other_clients.iter().any(|(id, _)| id == client)
     }
 }
 
