@@ -260,7 +260,7 @@ impl Authority {
         format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes))
     }
 
-    fn refresh_token_is_good(&self, token: &str) -> bool {
+    pub fn refresh_token_is_good(&self, token: &str) -> bool {
         self.refresh_tokens.get(token).is_some_and(|held| {
             held.rotated_at.is_none()
                 && !lapsed(held.expires_at, self.now())

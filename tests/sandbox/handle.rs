@@ -126,6 +126,11 @@ impl Sandbox {
         self.shared.authority().grant_of(token)
     }
 
+    /// Whether a refresh token would be taken as one that was never used.
+    pub fn is_good(&self, refresh_token: &str) -> bool {
+        self.shared.authority().refresh_token_is_good(refresh_token)
+    }
+
     /// The newest refresh token of a grant, in clear, while it is good.
     pub fn current_refresh_token(&self, grant: GrantId) -> Option<String> {
         self.shared.authority().current_refresh_token(grant).map(str::to_owned)

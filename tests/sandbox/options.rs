@@ -46,6 +46,9 @@ pub struct SandboxOptions {
     pub introspection: bool,
     /// Token requests may be JSON objects as well as forms.
     pub accept_json: bool,
+    /// Milliseconds, at most, from the arrival of a token request to its being carried out, and again as many to the answer:
+    /// how many it is, chance decides each time. A client that hangs up meanwhile changes nothing of what is done.
+    pub latency: u32,
 }
 
 impl Default for SandboxOptions {
@@ -77,6 +80,7 @@ impl Default for SandboxOptions {
             same_token: false,
             introspection: true,
             accept_json: false,
+            latency: 0,
         }
     }
 }

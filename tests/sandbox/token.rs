@@ -78,7 +78,7 @@ async fn token(
     let given = |name| params.as_ref().ok().and_then(|params| params.get(name)).map(str::to_owned);
     let refresh_token = given("refresh_token");
     let target = target(&shared, Endpoint::Token, given("grant_type"), refresh_token.as_deref());
-    let process = |authority: &mut Authority| {
+    let process = move |authority: &mut Authority| {
         let params = params?;
         let client = client::authenticate(&authority.options, &headers, &params)?;
         match params.require("grant_type")? {
@@ -112,7 +112,7 @@ async fn revoke(
     let params = read(&shared, &headers, query.as_deref(), &body);
     let token = params.as_ref().ok().and_then(|params| params.get("token")).map(str::to_owned);
     let target = target(&shared, Endpoint::Revoke, None, token.as_deref());
-    let process = |authority: &mut Authority| {
+    let process = move |authority: &mut Authority| {
         let params = params?;
         let client = client::authenticate(&authority.options, &headers, &params)?;
         let grant = authority.revoke(&client, params.require("token")?)?;
@@ -131,7 +131,7 @@ async fn introspect(
     let params = read(&shared, &headers, query.as_deref(), &body);
     let token = params.as_ref().ok().and_then(|params| params.get("token")).map(str::to_owned);
     let target = target(&shared, Endpoint::Introspect, None, token.as_deref());
-    let process = |authority: &mut Authority| {
+    let process = move |authority: &mut Authority| {
         if !authority.options.introspection {
             return Ok(Answer::empty("absent", None).with_status(StatusCode::NOT_FOUND));
         }
