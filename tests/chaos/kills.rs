@@ -12,6 +12,8 @@ use crate::world::{Flags, Operator, World, eventually};
 
 /// What a restart in place may take, by the hundredth worst of a hundred.
 const PROMISED: Duration = Duration::from_secs(10);
+/// A recovery that takes longer is printed with the log.
+const SLOW: Duration = Duration::from_secs(4);
 /// No recovery takes longer, or something is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a process may work, at most, before it is killed.
@@ -38,7 +40,8 @@ async fn a_process_that_is_killed_at_random_loses_nothing_that_could_be_kept() {
     let kills = setting("KILLS", 20) as usize;
     let Some(world) = World::start_with(test, Options::default()).await else { return };
     let mut chance = chance(test);
-    let plan = Plan { size: setting("INTEGRATIONS", 40) as usize, lifetime: 9, latency: 60 };
+    let plan =
+        Plan { size: setting("INTEGRATIONS", 40) as usize, lifetime: 9, latency: setting("LATENCY", 120) as u32 };
     let crowd = Crowd::gather(&world, plan).await;
     let mut operator = start(&world);
     operator.ready().await;
@@ -100,6 +103,9 @@ async fn recover(
         open.retain(|grant| unfinished.contains(grant));
     }
     tally.recovered.push(held.map_or(PATIENCE, |at| at.duration_since(killed)));
+    if killed.elapsed() > SLOW {
+        println!("a slow recovery, in {:.1} s, of {cut_off:?}:\n{}", killed.elapsed().as_secs_f64(), operator.log());
+    }
     if !cut_off.is_empty() {
         tally.settled.push(killed.elapsed());
         tally.cut_off += cut_off.len();

@@ -25,6 +25,7 @@ mod world;
 
 mod crowd;
 mod figures;
+mod freezes;
 mod kills;
 mod oracle;
 mod witness;

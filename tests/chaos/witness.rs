@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use futures::StreamExt as _;
-use integration_operator::grant::GrantView;
+use integration_operator::grant::{GrantView, Intent};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PartialObjectMeta;
 use kube::runtime::{WatchStreamExt as _, watcher};
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use crate::world::{OPERATOR, World};
@@ -16,6 +18,7 @@ use crate::world::{OPERATOR, World};
 /// Sees every change of a grant; stops when dropped.
 pub struct Witness {
     seen: Arc<Mutex<Seen>>,
+    news: broadcast::Sender<Intent>,
     task: JoinHandle<()>,
 }
 
@@ -26,13 +29,16 @@ struct Seen {
     boots: HashMap<String, String>,
     /// When the first answer to a run of the process was seen to be held.
     first_held: HashMap<String, Instant>,
+    /// Every intent there was, by the name of its grant, with the moment of its being seen.
+    intents: Vec<(String, Intent, Timestamp)>,
 }
 
 impl Witness {
     pub fn start(world: &World) -> Self {
         let seen = Arc::<Mutex<Seen>>::default();
         let api: kube::Api<PartialObjectMeta<Secret>> = kube::Api::namespaced(world.client.clone(), OPERATOR);
-        let writer = Arc::clone(&seen);
+        let (writer, (news, _)) = (Arc::clone(&seen), broadcast::channel(1_000));
+        let teller = news.clone();
         let task = tokio::spawn(async move {
             let config = watcher::Config::default();
             let mut events = watcher(api, config).default_backoff().boxed();
@@ -41,7 +47,7 @@ impl Witness {
                 match event {
                     Ok(watcher::Event::Apply(grant) | watcher::Event::InitApply(grant)) => {
                         if let Ok(view) = GrantView::from_metadata(&grant.metadata) {
-                            seen.take(view);
+                            seen.take(view).into_iter().for_each(|intent| drop(teller.send(intent)));
                         }
                     }
                     Ok(watcher::Event::Delete(grant)) => {
@@ -51,7 +57,19 @@ impl Witness {
                 }
             }
         });
-        Self { seen, task }
+        Self { seen, news, task }
+    }
+
+    /// Tells of each intent, a moment after it was written.
+    pub fn intents(&self) -> broadcast::Receiver<Intent> {
+        self.news.subscribe()
+    }
+
+    /// The intents that a grant has had up to a moment, and when they were seen.
+    pub fn intents_of(&self, grant: &str, until: Timestamp) -> Vec<(Intent, Timestamp)> {
+        let seen = self.seen();
+        let own = seen.intents.iter().filter(|(name, _, at)| name == grant && *at <= until);
+        own.map(|(_, intent, at)| (intent.clone(), *at)).collect()
     }
 
     /// The runs of the process that have made themselves known so far.
@@ -87,14 +105,20 @@ impl Witness {
 }
 
 impl Seen {
-    fn take(&mut self, view: GrantView) {
+    /// Takes a change in, and returns the intents that it brought.
+    fn take(&mut self, view: GrantView) -> Vec<Intent> {
+        let mut new = vec![];
         for intent in &view.intents {
-            self.boots.insert(intent.attempt.clone(), intent.boot.clone());
+            if self.boots.insert(intent.attempt.clone(), intent.boot.clone()).is_none() {
+                self.intents.push((view.name.clone(), intent.clone(), Timestamp::now()));
+                new.push(intent.clone());
+            }
         }
         if let Some(boot) = view.summary.attempt.as_ref().and_then(|attempt| self.boots.get(attempt)) {
             self.first_held.entry(boot.clone()).or_insert_with(Instant::now);
         }
         self.grants.insert(view.name.clone(), view);
+        new
     }
 }
 
