@@ -86,6 +86,11 @@ impl World {
         Some(Self { cluster, client, http: servers::http_client(), public_url, port, kubeconfig, _alone: alone })
     }
 
+    /// The operator's kubeconfig.
+    pub fn kubeconfig(&self) -> &std::path::Path {
+        &self.kubeconfig
+    }
+
     /// Runs the operator and waits until it is ready.
     pub async fn operator(&self) -> Operator {
         self.operator_with(Flags::default()).await
