@@ -23,7 +23,7 @@ pub const SEND_WINDOW: SignedDuration = SignedDuration::from_secs(10);
 /// How far the clocks of two replicas may differ.
 pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
 /// How long before the end of a replay window we stop replaying.
-const GRACE_MARGIN: SignedDuration = SignedDuration::from_secs(30);
+pub const GRACE_MARGIN: SignedDuration = SignedDuration::from_secs(30);
 /// How long before expiry the last replay is made, at most; a tenth of the lifetime where that is shorter.
 const LAST_REPLAY: SignedDuration = SignedDuration::from_secs(60);
 

@@ -1,5 +1,7 @@
 //! Many projects at apps of all four ways of rotating, whose access tokens live for seconds.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -67,7 +69,7 @@ impl Crowd {
         }
         join_all(PROFILES.map(async |(name, _)| {
             for number in 0..self.plan.size / PROFILES.len() {
-                self.connect(world, &format!("p{number}.{name}")).await.unwrap();
+                self.connect(world, &format!("p{number}.{name}")).await;
             }
         }))
         .await;
@@ -78,8 +80,21 @@ impl Crowd {
         .await;
     }
 
-    /// Connects a project, or connects it again, as a browser that calls install itself.
-    pub async fn connect(&self, world: &World, name: &str) -> Result<(), String> {
+    /// Connects a project, or connects it again, as a person does: who sees an error page begins anew.
+    pub async fn connect(&self, world: &World, name: &str) {
+        let mut errors = vec![];
+        for _ in 0..5 {
+            match self.try_to_connect(world, name).await {
+                Ok(()) => return,
+                Err(error) => errors.push(error),
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        panic!("{name} cannot be connected: {errors:#?}");
+    }
+
+    /// As a browser that calls install itself.
+    async fn try_to_connect(&self, world: &World, name: &str) -> Result<(), String> {
         let (project, type_) = name.split_once('.').unwrap();
         let account = Account::new(&format!("W-{project}"), project, "ada@acme.example");
         self.apps[type_].reconfigure(|options| {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::cluster::Options;
 use crate::crowd::{Crowd, Plan, TENANT};
 use crate::figures::{Durations, chance, setting};
-use crate::oracle::{self, Verdict};
+use crate::oracle::{self, Finding, Verdict};
 use crate::witness::Witness;
 use crate::world::{Flags, Operator, World, eventually};
 
@@ -32,6 +32,8 @@ struct Tally {
     cut_off: usize,
     /// Losses, by app; all of them connected again.
     lost: BTreeMap<String, usize>,
+    /// Those among them that a crash does not explain.
+    avoidable: Vec<Finding>,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,6 +75,7 @@ async fn a_process_that_is_killed_at_random_loses_nothing_that_could_be_kept() {
     assert_eq!(operator.terminate().await, Some(0));
     let report = oracle::audit(&world, &crowd.apps).await;
     println!("{kills} kills in {:.0} s; {tally}\n{report}", began.elapsed().as_secs_f64());
+    assert!(tally.avoidable.is_empty(), "{:#?}", tally.avoidable);
     assert!(report.faults().is_empty(), "{:#?}", report.faults());
     assert_eq!(report.reused, 0, "no used refresh token was shown to a provider");
     assert_eq!(report.most_in_flight, 1, "one request at a time");
@@ -122,10 +125,13 @@ async fn mend(world: &World, crowd: &Crowd, witness: &Witness, operator: &Operat
     for (_, name) in ended {
         crowd.told(world, &name).await;
         let found = oracle::look(world, &crowd.apps, TENANT, &name).await;
-        assert!(matches!(found.verdict, Verdict::LostAndTold { answer_lost: true, .. }), "avoidable: {found:#?}");
+        if !matches!(found.verdict, Verdict::LostAndTold { answer_lost: true, .. }) {
+            println!("avoidable: {found:#?}\n{}", operator.log());
+            tally.avoidable.push(found);
+        }
         let app = name.split_once('.').unwrap().1.to_owned();
         *tally.lost.entry(app).or_default() += 1;
-        crowd.connect(world, &name).await.unwrap();
+        crowd.connect(world, &name).await;
         eventually("the new authorization is seen", async || !witness.ended().contains(&(TENANT.into(), name.clone())))
             .await;
     }
@@ -133,10 +139,12 @@ async fn mend(world: &World, crowd: &Crowd, witness: &Witness, operator: &Operat
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { recovered, settled, cut_off, lost } = self;
+        let Self { recovered, settled, cut_off, lost, avoidable } = self;
         write!(
             formatter,
-            "from kill to recovered {recovered}; to all settled {settled}; {cut_off} refreshes cut off, lost and told {lost:?}"
+            "from kill to recovered {recovered}; to all settled {settled}; {cut_off} refreshes cut off, lost and told \
+             {lost:?}, {} of them avoidable",
+            avoidable.len()
         )
     }
 }

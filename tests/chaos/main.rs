@@ -27,5 +27,8 @@ mod crowd;
 mod figures;
 mod freezes;
 mod kills;
+mod liar;
+mod lies;
 mod oracle;
+mod restores;
 mod witness;

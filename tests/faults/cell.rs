@@ -129,7 +129,8 @@ pub async fn play(stage: &mut Stage, cell: &Cell, number: usize) -> Played {
     let (api_seen, app_seen) = (stage.api.seen(), app.proxy.seen());
     let held = run.held(stage).await;
     let live = records.iter().filter(|record| record.ended.is_none());
-    let unheld = live.filter(|record| held.as_ref() != app.sandbox.current_refresh_token(record.grant).as_ref()).count();
+    let unheld =
+        live.filter(|record| held.as_ref() != app.sandbox.current_refresh_token(record.grant).as_ref()).count();
     let played = Played {
         outcome,
         objects: objects(&api_seen),
@@ -191,8 +192,7 @@ impl Run<'_> {
         let proxy = &stage.apps[&self.cell.profile].proxy;
         proxy.reset();
         if let Some(spoilt) = &self.cell.spoilt {
-            let trap =
-                Trap { request: spoilt.request.clone(), occurrence: spoilt.occurrence, fault: spoilt.fault };
+            let trap = Trap { request: spoilt.request.clone(), occurrence: spoilt.occurrence, fault: spoilt.fault };
             if spoilt.by_app { proxy.lay(trap) } else { stage.api.lay(trap) }
         }
         self.asked = crate::world::now();
@@ -265,7 +265,8 @@ impl Run<'_> {
             if condition(&found, "Authorized").1 == "ReauthorizationRequired" {
                 return Ok(Outcome::Told);
             }
-            let handled = found.status.as_ref().is_some_and(|status| status.handled.values().any(|at| *at == self.asked));
+            let handled =
+                found.status.as_ref().is_some_and(|status| status.handled.values().any(|at| *at == self.asked));
             if handled && self.is_whole(stage, 1, self.before + 1).await {
                 break;
             }
@@ -285,7 +286,8 @@ impl Run<'_> {
             return Err("the grant went away".to_owned());
         };
         stage.world.annotate(TENANT, &self.name(), REFRESH, &crate::world::now()).await;
-        self.until(stage, "refreshed once more", async |run, stage| run.is_whole(stage, epoch, generation + 1).await).await
+        self.until(stage, "refreshed once more", async |run, stage| run.is_whole(stage, epoch, generation + 1).await)
+            .await
     }
 
     async fn gone(&mut self, stage: &mut Stage) -> Result<Outcome, String> {
@@ -304,12 +306,7 @@ impl Run<'_> {
         Ok(if revoked { Outcome::Revoked } else { Outcome::Forgotten })
     }
 
-    async fn until(
-        &self,
-        stage: &Stage,
-        what: &str,
-        check: impl AsyncFn(&Self, &Stage) -> bool,
-    ) -> Result<(), String> {
+    async fn until(&self, stage: &Stage, what: &str, check: impl AsyncFn(&Self, &Stage) -> bool) -> Result<(), String> {
         let began = Instant::now();
         while !check(self, stage).await {
             if began.elapsed() > PATIENCE {
@@ -367,7 +364,9 @@ impl Run<'_> {
         let conditions: Vec<_> = found
             .iter()
             .flat_map(|found| found.status.iter().flat_map(|status| &status.conditions))
-            .map(|condition| format!("{}={}/{}: {}", condition.type_, condition.status, condition.reason, condition.message))
+            .map(|condition| {
+                format!("{}={}/{}: {}", condition.type_, condition.status, condition.reason, condition.message)
+            })
             .collect();
         let grant = self.grant(stage).await.map(|grant| json!([grant["epoch"], grant["generation"]]));
         let intends = self.intends(stage).await;
