@@ -165,8 +165,7 @@ impl Shared {
         }
         let body = answer.bytes().await.map_err(std::io::Error::other)?;
         let answer = Answer { parts: (status, headers), body };
-        // Only a list that may be answered from a cache may be old.
-        let list = parts.method == Method::GET && query.contains("resourceVersion=0") && status.is_success();
+        let list = parts.method == Method::GET && status.is_success() && is_list(&body);
         let answer = if list { self.perhaps_old(path, answer) } else { answer };
         Ok(respond(answer.parts, Body::from(answer.body)))
     }
@@ -266,6 +265,12 @@ impl Watch {
             self.rest.extend_from_slice(&self.chunks.next().await?.ok()?);
         }
     }
+}
+
+/// Whether an answer has the many of a kind.
+fn is_list(body: &[u8]) -> bool {
+    let kind = serde_json::from_slice::<Value>(body).ok().and_then(|body| body["kind"].as_str().map(str::to_owned));
+    kind.is_some_and(|kind| kind.ends_with("List") && !kind.starts_with("API"))
 }
 
 fn gone() -> Bytes {
