@@ -12,7 +12,7 @@ ARGS ?=
 FETCH_FLAGS := $(if $(TEST_KUBECONFIG),,$(if $(filter true 1,$(CI)),--build))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e image image-check plugin-archives krew fuzz bench lint lint-format lint-clippy lint-doc \
+.PHONY: help demo test e2e image image-check plugin-archives krew fuzz faults bench lint lint-format lint-clippy lint-doc \
 	lint-deny crds chart chart-lint book screenshots fmt
 
 help: ## Say what there is
@@ -58,6 +58,9 @@ krew: ## Write the manifest for krew from the archives that were built; PLUGIN_U
 
 fuzz: ## Try expressions at random, CASES of them
 	CASES=$(or $(CASES),200000) $(CARGO) test --test expressions -- --nocapture $(TESTARGS)
+
+faults: ## Spoil each request of each operation in turn, half an hour long; ONLY names some cells
+	FAULTS=full $(CARGO) test --test faults -- --nocapture $(TESTARGS)
 
 bench: ## Measure what a refresh costs; INTEGRATIONS, LIFETIME and SECONDS change the load
 	$(CARGO) bench --bench refresh

@@ -24,6 +24,7 @@ use crate::grant::GrantStore;
 use crate::lanes::Lanes;
 use crate::leader::Candidate;
 use crate::metrics::Metrics;
+use crate::patience::Patience;
 use crate::provider::gate::{GateOptions, Gates};
 use crate::provider::outbound::{Outbound, OutboundError, OutboundOptions};
 use crate::provider::registry::{Parts, Registry};
@@ -82,7 +83,8 @@ pub enum StartError {
 /// A client for the API server, from the environment.
 pub async fn client() -> Result<kube::Client, StartError> {
     let config = kube::Config::infer().await.map_err(|error| StartError::Config(Box::new(error)))?;
-    kube::Client::try_from(config).map_err(|error| StartError::Client(Box::new(error)))
+    let client = kube::client::ClientBuilder::try_from(config);
+    Ok(client.map_err(|error| StartError::Client(Box::new(error)))?.with_layer(&Patience).build())
 }
 
 /// The client for providers.

@@ -38,13 +38,10 @@ impl Candidate {
     /// Runs until `stop`; says on `leads` whether this replica holds the Lease. Gives it up at the end.
     pub async fn run(mut self, leads: watch::Sender<bool>, stop: CancellationToken) {
         loop {
-            let holds = match self.attempt().await {
-                Ok(holds) => holds,
-                Err(error) => {
-                    tracing::warn!(%error, "the Lease could not be read or written");
-                    // Held until it would have run out for the others.
-                    self.renewed.is_some_and(|at| at.elapsed() + PERIOD < DURATION)
-                }
+            let holds = match tokio::time::timeout(PERIOD * 2, self.attempt()).await {
+                Ok(Ok(holds)) => holds,
+                Ok(Err(error)) => self.still_holds(&error),
+                Err(late) => self.still_holds(&late),
             };
             leads.send_if_modified(|before| std::mem::replace(before, holds) != holds);
             tokio::select! {
@@ -57,6 +54,12 @@ impl Candidate {
         if held && let Err(error) = self.release().await {
             tracing::warn!(%error, "the Lease could not be given up; it runs out by itself");
         }
+    }
+
+    /// After an attempt that failed: held until it would have run out for the others.
+    fn still_holds(&self, error: &dyn std::fmt::Display) -> bool {
+        tracing::warn!(%error, "the Lease could not be read or written");
+        self.renewed.is_some_and(|at| at.elapsed() + PERIOD < DURATION)
     }
 
     async fn attempt(&mut self) -> Result<bool, kube::Error> {

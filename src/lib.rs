@@ -34,6 +34,7 @@ pub mod leader;
 pub mod metrics;
 pub mod nearest;
 pub mod oauth;
+pub mod patience;
 pub mod provider;
 pub mod publish;
 pub mod recording;

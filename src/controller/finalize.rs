@@ -12,7 +12,7 @@ use crate::causes::chain;
 use crate::finalizer::{self, FinalizerError};
 use crate::flow::attempts::AttemptError;
 use crate::grant::binding::ProviderRef;
-use crate::grant::plan::CLOCK_SKEW;
+use crate::grant::plan::IN_FLIGHT;
 use crate::grant::store::Held;
 use crate::grant::{ClientCredentials, GrantView, Intent, Owner, StoreError};
 use crate::oauth::revoke::{revoke, revoke_sets};
@@ -132,10 +132,10 @@ async fn leave_unread(
 /// How long to wait for a refresh that may be on its way.
 fn in_flight(context: &Context, owner: &Owner, held: &Held) -> Option<Duration> {
     let ours = context.memories.get(&owner.uid).in_flight;
-    let now = Timestamp::now();
+    let seen_for = context.memories.sight(&owner.uid, &held.view.intents);
     let flies = |intent: &Intent| {
         let dead = ours.as_ref() != Some(&intent.attempt) && intent.holder == context.holder;
-        !dead && now < intent.deadline + CLOCK_SKEW
+        !dead && seen_for.get(&intent.attempt).is_none_or(|seen| *seen < IN_FLIGHT)
     };
     held.view.intents.iter().any(flies).then_some(Duration::from_secs(1))
 }

@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::clock::monotonic;
 use crate::api::Reason;
-use crate::grant::GrantView;
+use crate::grant::{GrantView, Intent};
 use crate::sensitive::Sensitive;
 
 /// The first pause after a failure.
@@ -21,6 +22,11 @@ pub struct Memory {
     pub recent: Option<GrantView>,
     /// Whether a refresh is on its way from this very process.
     pub in_flight: Option<String>,
+    /// When each intent of another process was first seen, by [`monotonic`].
+    pub sighted: BTreeMap<String, SignedDuration>,
+    /// Attempts of this process that spent nothing, whatever still lies on the grant: nothing was sent, or the app said
+    /// that it did not take it up.
+    pub unspent: BTreeSet<String>,
     /// The last refresh that failed, and when to try again: by chain, `None` for the main one.
     pub troubles: BTreeMap<Option<String>, Trouble>,
     /// The request for a refresh that is being carried out, and the chains that were refreshed for it.
@@ -161,6 +167,34 @@ impl Memories {
     pub fn update<T>(&self, uid: &str, change: impl FnOnce(&mut Memory) -> T) -> T {
         let mut memories = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         change(memories.entry(uid.to_owned()).or_default())
+    }
+
+    /// Notes which intents lie on a grant; returns how long this process has seen each.
+    pub fn sight(&self, uid: &str, intents: &[Intent]) -> BTreeMap<String, SignedDuration> {
+        if intents.is_empty() {
+            return BTreeMap::new();
+        }
+        let now = monotonic();
+        self.update(uid, |memory| {
+            let since = |intent: &Intent| memory.sighted.get(&intent.attempt).copied().unwrap_or(now);
+            memory.sighted = intents.iter().map(|intent| (intent.attempt.clone(), since(intent))).collect();
+            memory.sighted.iter().map(|(attempt, since)| (attempt.clone(), now - *since)).collect()
+        })
+    }
+
+    /// Notes that an attempt of this process spent nothing, until its intent is seen to be gone.
+    pub fn spent_nothing(&self, uid: &str, attempt: &str) {
+        self.update(uid, |memory| memory.unspent.insert(attempt.to_owned()));
+    }
+
+    /// A grant without the intents of attempts that spent nothing.
+    pub fn without_unspent(&self, uid: &str, view: &GrantView) -> GrantView {
+        let mut view = view.clone();
+        self.update(uid, |memory| {
+            memory.unspent.retain(|attempt| view.intents.iter().any(|intent| intent.attempt == *attempt));
+            view.intents.retain(|intent| !memory.unspent.contains(&intent.attempt));
+        });
+        view
     }
 
     /// Forgets an integration that is gone.

@@ -4,6 +4,7 @@
 //! [`refresh`] keeps the token alive by the plan of [`crate::grant::plan`], [`crate::publish`] writes the Secret for workloads,
 //! [`health`] proves the credential, and [`status`] says what came of it, last. [`finalize`] is the way out.
 
+pub mod clock;
 pub mod connect;
 pub mod context;
 pub mod events;

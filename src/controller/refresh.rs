@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use rustix::time::{ClockId, clock_gettime};
+use jiff::Timestamp;
 
+use super::clock::monotonic;
 use super::context::Context;
 use crate::api::Reason;
 use crate::api::provider::Reauthorization;
@@ -163,7 +163,12 @@ impl Run<'_> {
         };
         let send_by = monotonic() + SEND_WINDOW;
         let intending = Span::child("intent", Kind::Internal);
-        let held = intending.run(self.write_intent()).await?;
+        let intended = intending.run(self.write_intent()).await;
+        if intended.is_err() && self.job.replay.is_none() {
+            // It may have been written nevertheless.
+            self.context.memories.spent_nothing(&self.job.uid, self.attempt);
+        }
+        let held = intended?;
         let tokens = held.grant.tokens_of(self.set());
         let Some((refresh_token, access_token)) =
             tokens.and_then(|tokens| Some((tokens.refresh_token.clone()?, tokens.access_token.clone())))
@@ -230,13 +235,16 @@ impl Run<'_> {
         intents.push(intent);
         let marks = Marks { intents: Some(intents), ..Marks::default() };
         match self.context.grants.mark(&self.job.view, &marks).await {
-            // The client sends a write again when its answer was lost; then our own intent is the conflict.
-            Err(error) if error.is_conflict() => match self.context.grants.get(&self.job.view.name).await? {
-                Some(held) if held.view.intent(self.set()).is_some_and(|intent| intent.attempt == self.attempt) => {
-                    Ok(held)
+            // The client sends a write again when its answer was lost; then our own intent is the conflict. Where it has
+            // given up, the write may have been carried out all the same.
+            Err(error) if !error.is_missing() && !error.is_unreadable() => {
+                match self.context.grants.get(&self.job.view.name).await? {
+                    Some(held) if held.view.intent(self.set()).is_some_and(|intent| intent.attempt == self.attempt) => {
+                        Ok(held)
+                    }
+                    _ => Err(error),
                 }
-                _ => Err(error),
-            },
+            }
             result => result,
         }
     }
@@ -246,6 +254,7 @@ impl Run<'_> {
         if self.job.replay.is_some() {
             return;
         }
+        self.context.memories.spent_nothing(&self.job.uid, self.attempt);
         let marks = Marks { intents: Some(view.intents_but(self.set())), ..Marks::default() };
         match self.context.grants.annotate(view, &marks).await {
             Ok(found) => self.context.wrote(&self.job.uid, &found.view),
@@ -434,10 +443,4 @@ pub async fn access_token(context: &Context, uid: &str, view: &GrantView) -> Res
 pub fn remember_token(context: &Context, uid: &str, grant: &Grant) {
     let token = grant.tokens.access_token.clone();
     context.memories.update(uid, |memory| memory.access_token = Some((grant.epoch, grant.generation, token)));
-}
-
-/// Time since the machine started, including the time it was suspended.
-fn monotonic() -> SignedDuration {
-    let time = clock_gettime(ClockId::Boottime);
-    SignedDuration::new(time.tv_sec, i32::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use crate::causes::chain;
-use crate::grant::plan::CLOCK_SKEW;
 use crate::grant::store::Marks;
 use crate::grant::{GrantView, StoreError};
 use crate::seal::SEALED_WITH;
@@ -67,7 +66,7 @@ fn count(views: &[GrantView]) -> BTreeMap<String, i64> {
 
 /// Whether no refresh of this grant is on its way.
 fn rests(view: &GrantView, now: Timestamp) -> bool {
-    view.intents.iter().all(|intent| intent.deadline + CLOCK_SKEW < now)
+    view.intents.iter().all(|intent| intent.deadline < now)
 }
 
 async fn reseal(context: &Context, view: &GrantView) -> Result<(), StoreError> {
@@ -119,6 +118,6 @@ mod tests {
             first_sent: at(0),
             deadline: at(40),
         }];
-        assert!(!rests(&view, at(45)) && rests(&view, at(46)));
+        assert!(!rests(&view, at(40)) && rests(&view, at(41)));
     }
 }

@@ -182,8 +182,10 @@ async fn keep(
 ) -> Result<Grant, ExchangeError> {
     let name = grant_name(&attempt.integration.namespace, &attempt.integration.name);
     let subject = subject(attempt, usable);
-    let make = |epoch: u64| first_grant(attempt, usable, answer, epoch, Timestamp::now());
-    let (mut asked, mut answers) = (false, None);
+    let received = Timestamp::now();
+    let make = |epoch: u64| first_grant(attempt, usable, answer, epoch, received);
+    let client = Some(&*usable.credentials);
+    let (mut asked, mut answers, mut before) = (false, None, None);
     let started = tokio::time::Instant::now();
     let mut pause = Duration::from_millis(100);
     loop {
@@ -192,6 +194,14 @@ async fn keep(
             Ok(None) => {
                 let grant = make(1);
                 flow.grants.create(&grant, &answered(attempt, None)).await.map(|_| grant)
+            }
+            // Written already: the answer to it was lost.
+            Ok(Some(found)) if is_this(&found.view, attempt, received) => {
+                let held = found.held();
+                if let (Some(old), Ok(held)) = (&before, &held) {
+                    revoke_before(flow, client, old, &held.grant).await;
+                }
+                held.map(|held| held.grant)
             }
             Ok(Some(found)) => {
                 let mut grant = make(found.view.summary.epoch + 1);
@@ -205,8 +215,10 @@ async fn keep(
                 if !accept && is_other_account(&found, &grant) {
                     return refuse_other_account(flow, usable, &found.view, &grant).await;
                 }
-                let client = Some(&*usable.credentials);
-                replace(flow, client, &found, &grant, answered(attempt, Some(&found.view))).await.map(|_| grant)
+                let handled = answered(attempt, Some(&found.view));
+                let written = replace(flow, client, &found, &grant, handled).await;
+                before = Some(found);
+                written.map(|_| grant)
             }
         };
         match written {
@@ -262,6 +274,11 @@ async fn ask_now(flow: &Flow, subject: &Subject<'_>, grant: &Grant) -> Option<An
             None
         }
     }
+}
+
+/// Whether what is held came of this very answer: no other was received at this moment for this integration.
+fn is_this(view: &GrantView, attempt: &Attempt, received: Timestamp) -> bool {
+    view.summary.integration == attempt.integration && view.summary.installed_at == received
 }
 
 fn is_other_account(found: &Found, new: &Grant) -> bool {
@@ -335,8 +352,14 @@ pub(super) async fn replace(
         adopted: true,
     };
     let view = flow.grants.replace(&found.view, grant, &marks).await?;
-    // The tokens before: revoked only where that cannot end the new grant or a sibling's. The new grant stands by now, so
-    // that it is among those that are looked at. What cannot be read is left to its fate.
+    revoke_before(flow, client, found, grant).await;
+    Ok(view)
+}
+
+/// The tokens before: revoked only where that cannot end the new grant or a sibling's. The new grant stands by now, so
+/// that it is among those that are looked at. What cannot be read is left to its fate.
+async fn revoke_before(flow: &Flow, client: Option<&ClientCredentials>, found: &Found, grant: &Grant) {
+    let same_life = found.view.summary.integration.uid == grant.integration.uid;
     if let Ok(old) = &found.grant
         && same_life
         && found.view.refused.is_none()
@@ -347,7 +370,6 @@ pub(super) async fn replace(
             tracing::info!(error = &error as &dyn std::error::Error, "the tokens before could not be revoked");
         }
     }
-    Ok(view)
 }
 
 /// Whether the tokens of `old` can be revoked without an end of `new`, or of what others hold. Where it is not known

@@ -20,8 +20,9 @@ use crate::api::provider::{OldAccessToken, Rotation};
 pub const REQUEST_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
 /// How long after the intent was written its request may still be started.
 pub const SEND_WINDOW: SignedDuration = SignedDuration::from_secs(10);
-/// How far the clocks of two replicas may differ.
-pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
+/// How long after another process's intent was first seen its request may be on its way: [`SEND_WINDOW`],
+/// [`REQUEST_TIMEOUT`], and a little. Counted by the clock of who looks: those of two machines are never compared.
+pub const IN_FLIGHT: SignedDuration = SignedDuration::from_secs(45);
 /// How long before the end of a replay window we stop replaying.
 pub const GRACE_MARGIN: SignedDuration = SignedDuration::from_secs(30);
 /// How long before expiry the last replay is made, at most; a tenth of the lifetime where that is shorter.
@@ -51,6 +52,8 @@ pub struct Asker<'a> {
     pub boot: &'a str,
     /// The attempt that is being carried out by this very process.
     pub in_flight: Option<&'a str>,
+    /// How long this process has seen the intent of each attempt, by a clock that nobody sets.
+    pub seen_for: &'a BTreeMap<String, SignedDuration>,
 }
 
 /// The moment and what it asks for. Chains go by the names of their sets; `None` is the main one.
@@ -128,8 +131,8 @@ fn in_flight_until(view: &GrantView, intent: &Intent, asker: Asker<'_>, now: Tim
     } else {
         intent.holder != asker.holder
     };
-    let free = intent.deadline + CLOCK_SKEW;
-    (alive && intent.epoch == view.summary.epoch && now < free).then_some(free)
+    let left = IN_FLIGHT - asker.seen_for.get(&intent.attempt).copied().unwrap_or_default();
+    (alive && intent.epoch == view.summary.epoch && left > SignedDuration::ZERO).then(|| now + left)
 }
 
 /// Of what can be done now: what is unfinished, then what was due first.
@@ -193,7 +196,8 @@ mod tests {
     use crate::grant::tests_support::{set, view};
     use crate::grant::{Ended, Refusal};
 
-    const ASKER: Asker<'static> = Asker { holder: "pod-a", boot: "boot-1", in_flight: None };
+    static UNSEEN: BTreeMap<String, SignedDuration> = BTreeMap::new();
+    const ASKER: Asker<'static> = Asker { holder: "pod-a", boot: "boot-1", in_flight: None, seen_for: &UNSEEN };
     static NOTHING: BTreeSet<Option<String>> = BTreeSet::new();
     static AT_ONCE: BTreeMap<Option<String>, Timestamp> = BTreeMap::new();
 
@@ -323,17 +327,25 @@ mod tests {
     }
 
     #[test]
-    fn another_replicas_intent_is_respected_until_its_deadline() {
+    fn another_replicas_intent_is_respected_for_as_long_as_it_can_be_on_its_way() {
+        assert!(IN_FLIGHT > SEND_WINDOW + REQUEST_TIMEOUT);
         let view = unfinished("boot-9", "pod-b");
-        assert_eq!(step(&view, profile(Rotation::None), ASKER, moment(2_441)), Step::InFlight(at(2_445)));
-        assert_eq!(step(&view, profile(Rotation::None), ASKER, moment(2_445)), replay(None));
+        let step = |second, seconds| {
+            let seen_for = BTreeMap::from([("a".to_owned(), SignedDuration::from_secs(seconds))]);
+            step(&view, profile(Rotation::None), Asker { seen_for: &seen_for, ..ASKER }, moment(second))
+        };
+        assert_eq!(step(2_441, 40), Step::InFlight(at(2_446)));
+        assert_eq!(step(2_441, 45), replay(None));
+        // Whatever the time of day says: one of the two clocks may have been set.
+        assert_eq!(step(99_999, 0), Step::InFlight(at(100_044)));
+        assert_eq!(step(10, 45), replay(None));
     }
 
     #[test]
     fn one_request_at_a_time_whatever_its_chain() {
         let mut view = with_user(36_000);
         view.intents = vec![intent(Some("user"), "boot-9", "pod-b")];
-        assert_eq!(step(&view, profile(Rotation::None), ASKER, moment(2_441)), Step::InFlight(at(2_445)));
+        assert_eq!(step(&view, profile(Rotation::None), ASKER, moment(2_441)), Step::InFlight(at(2_486)));
     }
 
     #[test]
@@ -346,7 +358,7 @@ mod tests {
     fn our_own_request_in_flight_is_left_alone() {
         let view = unfinished("boot-1", "pod-a");
         let busy = Asker { in_flight: Some("a"), ..ASKER };
-        assert_eq!(step(&view, profile(Rotation::None), busy, moment(2_401)), Step::InFlight(at(2_445)));
+        assert_eq!(step(&view, profile(Rotation::None), busy, moment(2_401)), Step::InFlight(at(2_446)));
         let other = Asker { in_flight: Some("b"), ..ASKER };
         assert_eq!(step(&view, profile(Rotation::None), other, moment(2_401)), replay(None));
     }

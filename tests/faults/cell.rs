@@ -17,8 +17,10 @@ const REFRESH: &str = "integrations.tms.dev/refresh-requested-at";
 const DISCONNECT: &str = "integrations.tms.dev/disconnect-requested-at";
 /// How long an end may take: a stalled answer is waited for half a minute, twice at most.
 const PATIENCE: Duration = Duration::from_secs(100);
-/// How long a person waits before they begin again.
+/// How long a person who sees an error waits before they begin again.
 const BEGIN_AGAIN: Duration = Duration::from_secs(3);
+/// The same where the process has died, and nothing goes on that one could wait for.
+const BEGIN_AGAIN_AFTER_DEATH: Duration = Duration::from_millis(500);
 
 /// What is done when something goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,7 +105,7 @@ impl fmt::Display for Cell {
 #[derive(Clone, Debug)]
 pub struct Played {
     pub outcome: Result<Outcome, String>,
-    /// Requests to the API server and to the app, in order, up to the end.
+    /// Requests to the API server and to the app, in order, up to the end of the operation.
     pub api: Vec<Seen>,
     pub app: Vec<Seen>,
     /// Objects created and deleted, as the API server has carried it out.
@@ -122,11 +124,11 @@ pub async fn play(stage: &mut Stage, cell: &Cell, number: usize) -> Played {
     let project = format!("c{number}");
     let began = Instant::now();
     stage.account(cell.profile, &project);
-    let mut run = Run { project: project.clone(), cell, before: 0, asked: String::new(), again: false };
+    let mut run = Run { project: project.clone(), cell, before: 0, asked: String::new(), again: false, seen: None };
     let outcome = run.carry_out(stage).await;
     let app = &stage.apps[&cell.profile];
     let records = run.records(stage);
-    let (api_seen, app_seen) = (stage.api.seen(), app.proxy.seen());
+    let (api_seen, app_seen) = run.seen.take().unwrap_or_else(|| (stage.api.seen(), app.proxy.seen()));
     let held = run.held(stage).await;
     let live = records.iter().filter(|record| record.ended.is_none());
     let unheld =
@@ -153,7 +155,8 @@ fn objects(seen: &[Seen]) -> BTreeMap<String, usize> {
     let mut objects = BTreeMap::new();
     let changes = seen.iter().filter(|seen| {
         let counts = seen.request.starts_with("create ") || seen.request.starts_with("delete ");
-        counts && !seen.request.contains(" event") && seen.status.is_some_and(|status| status < 300)
+        let many = seen.request.contains(" event") || seen.request.contains(" all ");
+        counts && !many && seen.status.is_some_and(|status| status < 300)
     });
     for seen in changes {
         *objects.entry(seen.request.clone()).or_default() += 1;
@@ -169,6 +172,8 @@ struct Run<'a> {
     /// The value of the request.
     asked: String,
     again: bool,
+    /// What was seen up to the end of the operation.
+    seen: Option<(Vec<Seen>, Vec<Seen>)>,
 }
 
 impl Run<'_> {
@@ -194,6 +199,10 @@ impl Run<'_> {
         if let Some(spoilt) = &self.cell.spoilt {
             let trap = Trap { request: spoilt.request.clone(), occurrence: spoilt.occurrence, fault: spoilt.fault };
             if spoilt.by_app { proxy.lay(trap) } else { stage.api.lay(trap) }
+        }
+        if self.cell.operation == Operation::Disconnect {
+            // It must be later than the installation beyond doubt, and times may have seconds only.
+            tokio::time::sleep(Duration::from_millis(1_100)).await;
         }
         self.asked = crate::world::now();
         let mut landed = Ok(String::new());
@@ -234,17 +243,19 @@ impl Run<'_> {
 
     async fn connected(&mut self, stage: &mut Stage, mut landed: Result<String, String>) -> Result<Outcome, String> {
         let epoch = if self.cell.operation == Operation::Reconnect { 2 } else { 1 };
+        let killed = self.cell.spoilt.as_ref().is_some_and(|spoilt| spoilt.fault.kills());
+        let wait = if killed { BEGIN_AGAIN_AFTER_DEATH } else { BEGIN_AGAIN };
         let began = Instant::now();
         while !self.is_whole(stage, epoch, 1).await {
             if self.cell.operation == Operation::Reconnect
                 && !self.is_whole(stage, 1, 1).await
                 && landed.is_err()
-                && began.elapsed() > BEGIN_AGAIN
+                && began.elapsed() > wait
                 && !self.is_whole(stage, 2, 1).await
             {
                 return Err(format!("the earlier authorization was lost: {}", self.describe(stage).await));
             }
-            if landed.is_err() && began.elapsed() > BEGIN_AGAIN && !self.again {
+            if landed.is_err() && began.elapsed() > wait && !self.again {
                 self.again = true;
                 landed = stage.connect(&self.project, self.type_()).await;
                 landed.as_ref().map_err(|error| format!("cannot begin again: {error}"))?;
@@ -280,8 +291,9 @@ impl Run<'_> {
     }
 
     /// What is held can be refreshed once more.
-    async fn works(&self, stage: &mut Stage, epoch: u64) -> Result<(), String> {
+    async fn works(&mut self, stage: &mut Stage, epoch: u64) -> Result<(), String> {
         stage.quiet().await;
+        self.seen = Some((stage.api.seen(), stage.apps[&self.cell.profile].proxy.seen()));
         let Some(generation) = self.grant(stage).await.and_then(|grant| grant["generation"].as_u64()) else {
             return Err("the grant went away".to_owned());
         };

@@ -100,8 +100,18 @@ pub fn spoil(reference: &Reference) -> Vec<Cell> {
     cells.into_iter().collect()
 }
 
+/// The cells that are played every time.
+pub fn chosen(reference: &Reference) -> Vec<Cell> {
+    let mut cells = if reference.cell.operation == Operation::Refresh { crash_matrix(reference) } else { vec![] };
+    if reference.cell.profile == Profile::StrictAsked {
+        let writes = reference.played.api.iter().filter(|seen| !seen.request.contains(" event "));
+        cells.extend(writes.map(|seen| reference.with(false, &seen.request, seen.occurrence, Fault::AnswerLost)));
+    }
+    cells
+}
+
 /// The rows of the crash matrix: a process that dies at each step of a refresh.
-pub fn crash_matrix(reference: &Reference) -> Vec<Cell> {
+fn crash_matrix(reference: &Reference) -> Vec<Cell> {
     let request = |of: &str| reference.played.api.iter().find(|seen| seen.request.starts_with(of));
     let api = |of: &str, fault| reference.with(false, &request(of).unwrap().request, 0, fault);
     vec![

@@ -43,6 +43,12 @@ fn secret(name: &str, body: &Value) -> String {
     if name.starts_with("authorization-") {
         return "attempt".to_owned();
     }
+    if name.is_empty() {
+        return "all attempts".to_owned();
+    }
+    if name.contains("-authorization-") {
+        return "link Secret".to_owned();
+    }
     if !name.starts_with("grant-") {
         return "token Secret".to_owned();
     }

@@ -215,10 +215,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, door: CancellationTo
 }
 
 async fn serve(shared: Arc<Shared>, stream: TcpStream, door: CancellationToken) {
-    let service = service_fn(move |request| {
-        let shared = Arc::clone(&shared);
-        async move { shared.pass(request).await }
-    });
+    let service = service_fn(move |request| Arc::clone(&shared).pass(request));
     let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         () = door.cancelled() => {}
@@ -231,7 +228,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn pass(&self, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+    async fn pass(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
         let (parts, body) = request.into_parts();
         let body = to_bytes(Body::new(body), usize::MAX).await.map_err(|_| Cut)?;
         let forward = Forward { method: parts.method, uri: parts.uri, headers: parts.headers, body };
@@ -245,7 +242,12 @@ impl Shared {
                 self.close(index, &answer);
                 Ok(answer)
             }
-            Some(fault) => self.strike(fault, index, &forward).await,
+            // To its end, even where the client is gone: it may be the fault that kills it.
+            Some(fault) => {
+                let shared = Arc::clone(&self);
+                let struck = tokio::spawn(async move { shared.strike(fault, index, &forward).await });
+                struck.await.unwrap_or(Err(Cut))
+            }
         }
     }
 

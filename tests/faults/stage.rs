@@ -186,7 +186,7 @@ impl Stage {
     /// Waits until nothing has been written for a while.
     pub async fn quiet(&self) {
         let began = Instant::now();
-        while self.api.quiet_for() < Duration::from_millis(400) && began.elapsed() < Duration::from_secs(10) {
+        while self.api.quiet_for() < Duration::from_millis(250) && began.elapsed() < Duration::from_secs(10) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

@@ -165,8 +165,14 @@ impl Run<'_> {
         };
         let memory = self.context.memories.get(&situation.uid);
         let in_flight = memory.in_flight.as_deref();
-        let asker = Asker { holder: &self.context.holder, boot: &self.context.boot, in_flight };
+        let seen_for = self.context.memories.sight(&situation.uid, &grant.intents);
+        let (holder, boot) = (&self.context.holder, &self.context.boot);
+        let asker = Asker { holder, boot, in_flight, seen_for: &seen_for };
         let moment = Moment { now: Timestamp::now(), requested, not_before: &memory.not_before() };
+        if !memory.unspent.is_empty() {
+            let grant = self.context.memories.without_unspent(&situation.uid, grant);
+            return plan::next(&grant, timing, usable.client.profile(), asker, moment);
+        }
         plan::next(grant, timing, usable.client.profile(), asker, moment)
     }
 
