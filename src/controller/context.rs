@@ -188,4 +188,10 @@ impl Context {
             memory.written = version;
         });
     }
+
+    /// What we wrote last is not what is stored: somebody else wrote since, or the store went back to a backup. From here on
+    /// the watch is believed, however old it looks beside it.
+    pub fn disbelieve(&self, uid: &str) {
+        self.memories.update(uid, |memory| memory.recent = None);
+    }
 }

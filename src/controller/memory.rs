@@ -33,6 +33,8 @@ pub struct Memory {
     pub troubles: BTreeMap<Option<String>, Trouble>,
     /// The request for a refresh that is being carried out, and the chains that were refreshed for it.
     pub asked: Option<(String, BTreeSet<Option<String>>)>,
+    /// The newest tokens of each chain that this very process got or has asked about: epoch and generation.
+    pub sure: BTreeMap<Option<String>, (u64, u64)>,
     /// The account that is not known yet, or not as the description has it now.
     pub account: Option<AccountTrouble>,
     /// What the health checks found.

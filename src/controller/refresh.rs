@@ -64,14 +64,17 @@ pub struct Job {
     pub replay: Option<Timestamp>,
     /// Requests that are handled by this refresh.
     pub handled: Option<Handled>,
+    /// The provider has just said that the refresh token is good.
+    pub asked: bool,
 }
 
 /// Carries a refresh out, in a task of its own.
 pub async fn refresh(context: &Arc<Context>, usable: &Usable, job: Job) -> Outcome {
-    let (context, usable) = (Arc::clone(context), usable.clone());
-    let uid = job.uid.clone();
+    let (shared, usable) = (Arc::clone(context), usable.clone());
+    let (uid, owner) = (job.uid.clone(), job.uid.clone());
     let tasks = context.tasks.clone();
     let task = tasks.spawn(trace::carried(async move {
+        let (context, uid) = (shared, owner);
         let attempt = uuid::Uuid::new_v4().to_string();
         context.memories.update(&uid, |memory| memory.in_flight = Some(attempt.clone()));
         let run = Run { context: &context, usable: &usable, job: &job, attempt: &attempt };
@@ -88,7 +91,13 @@ pub async fn refresh(context: &Arc<Context>, usable: &Usable, job: Job) -> Outco
         log(&job, &outcome);
         outcome
     }));
-    match task.await {
+    let result = task.await;
+    if let Ok(Err(error)) = &result
+        && error.is_conflict()
+    {
+        context.disbelieve(&uid);
+    }
+    match result {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) if error.is_conflict() || error.is_missing() || error.is_unreadable() => Outcome::Superseded,
         Ok(Err(error)) => {
@@ -282,6 +291,7 @@ impl Run<'_> {
             if let Some(client) = &mut grant.binding.client {
                 client.clone_from(&self.usable.credentials);
             }
+            grant.askable |= self.job.asked;
             grant.missing_scopes = self.usable.client.missing_scopes(&grant.requested_scopes, &grant.scopes);
             let grant = grant.within(MAX_SIZE);
             let marks = Marks {

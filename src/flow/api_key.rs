@@ -147,6 +147,7 @@ pub fn key_grant(proved: &Proved<'_>, owner: Owner, epoch: u64) -> Grant {
         scopes: vec![],
         requested_scopes: vec![],
         missing_scopes: vec![],
+        askable: false,
         account: Account::default(),
         installation: None,
         metadata: BTreeMap::new(),

@@ -69,6 +69,10 @@ pub struct Grant {
     /// Scopes that were asked for and not granted, as far as the provider tells.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing_scopes: Vec<String>,
+    /// Whether the provider has said of a refresh token of this authorization that it is good (RFC 7662): its no means
+    /// something then. There are providers that can only be asked about access tokens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub askable: bool,
     /// What was learnt of the account, and from what.
     #[serde(default)]
     pub account: Account,

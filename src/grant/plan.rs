@@ -24,7 +24,7 @@ pub const SEND_WINDOW: SignedDuration = SignedDuration::from_secs(10);
 /// [`REQUEST_TIMEOUT`], and a little. Counted by the clock of who looks: those of two machines are never compared.
 pub const IN_FLIGHT: SignedDuration = SignedDuration::from_secs(45);
 /// How long before the end of a replay window we stop replaying.
-const GRACE_MARGIN: SignedDuration = SignedDuration::from_secs(30);
+pub const GRACE_MARGIN: SignedDuration = SignedDuration::from_secs(30);
 /// How long before expiry the last replay is made, at most; a tenth of the lifetime where that is shorter.
 const LAST_REPLAY: SignedDuration = SignedDuration::from_secs(60);
 

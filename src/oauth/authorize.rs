@@ -110,6 +110,7 @@ pub fn first_grant<'a>(
         scopes: answer.scopes.clone().unwrap_or_else(|| purpose.scopes.to_vec()),
         requested_scopes: purpose.scopes.to_vec(),
         missing_scopes: vec![],
+        askable: false,
         account: Account::new(&answer.body, purpose.query),
         installation: None,
         metadata: BTreeMap::new(),

@@ -19,6 +19,8 @@ use super::{Cluster, Options};
 
 pub const ETCD: &str = "etcd";
 pub const API_SERVER: &str = "kube-apiserver";
+/// Where etcd keeps everything.
+pub const ETCD_DATA: &str = "etcd-data";
 pub const CONTROLLER_MANAGER: &str = "kube-controller-manager";
 
 /// The API server first: it hangs without etcd.
@@ -78,7 +80,8 @@ async fn launch_once(binaries: &Binaries, options: &Options) -> Result<Cluster> 
     let [etcd_port, api_port] = free_ports()?;
     let files = Files::write(&supervisor, &pki, api_port)?;
 
-    supervisor.start(ETCD, &files.etcd(binaries, options, etcd_port))?;
+    let etcd = files.etcd(binaries, options, etcd_port);
+    supervisor.start(ETCD, &etcd)?;
     wait_for_etcd(&supervisor, etcd_port, options.patience).await?;
 
     let apiserver = files.apiserver(binaries, options, etcd_port, api_port);
@@ -105,6 +108,7 @@ async fn launch_once(binaries: &Binaries, options: &Options) -> Result<Cluster> 
         audit_log: options.audit_log.then(|| files.path("audit.log")),
         origin: binaries.origin.clone(),
         patience: options.patience,
+        etcd: Some((etcd, etcd_port)),
         apiserver: Some(apiserver),
         controller_manager,
         supervisor,
@@ -167,7 +171,7 @@ impl Files {
     fn etcd(&self, binaries: &Binaries, options: &Options, port: u16) -> Command {
         let url = format!("https://127.0.0.1:{port}");
         let arguments = [
-            self.argument("data-dir", "etcd-data"),
+            self.argument("data-dir", ETCD_DATA),
             format!("--listen-client-urls={url}"),
             format!("--advertise-client-urls={url}"),
             // There are no peers; whichever port is free will do.
@@ -244,7 +248,8 @@ fn audit_policy() -> String {
     .to_string()
 }
 
-async fn wait_for_etcd(supervisor: &Supervisor, port: u16, patience: Duration) -> Result<()> {
+/// Waits until etcd listens.
+pub async fn wait_for_etcd(supervisor: &Supervisor, port: u16, patience: Duration) -> Result<()> {
     let deadline = Instant::now() + patience;
     while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         pause(supervisor, ETCD, deadline, "nothing listens on its port").await?;

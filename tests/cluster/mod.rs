@@ -24,6 +24,7 @@
 
 pub mod access;
 pub mod archive;
+mod backup;
 pub mod binaries;
 pub mod counts;
 pub mod golang;
@@ -90,6 +91,7 @@ pub struct Cluster {
     audit_log: Option<PathBuf>,
     origin: String,
     patience: Duration,
+    etcd: Option<(launch::Command, u16)>,
     apiserver: Option<launch::Command>,
     controller_manager: Option<launch::Command>,
     supervisor: Supervisor,
@@ -127,6 +129,7 @@ impl Cluster {
             origin: format!("TEST_KUBECONFIG={}", kubeconfig.display()),
             kubeconfig,
             patience: options.patience,
+            etcd: None,
             apiserver: None,
             controller_manager: None,
             supervisor: Supervisor::in_temporary_directory()?,

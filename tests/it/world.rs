@@ -108,7 +108,7 @@ impl World {
         let probes = free_port();
         let log = self.cluster.directory().join(format!("operator-{}-{}.log", flags.index, uuid::Uuid::new_v4()));
         let file = std::fs::File::create(&log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_integration-operator"))
+        let child = Command::new(program())
             .arg("run")
             .args(["--public-url", &self.public_url])
             .args(["--listen", &format!("127.0.0.1:{port}")])
@@ -423,6 +423,12 @@ impl Drop for Operator {
             eprintln!("--- the operator's last words\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
         }
     }
+}
+
+/// The operator's binary: the one of this build, or the one that `INTEGRATION_OPERATOR` names.
+fn program() -> PathBuf {
+    let named = std::env::var_os("INTEGRATION_OPERATOR").filter(|named| !named.is_empty());
+    named.map_or_else(|| env!("CARGO_BIN_EXE_integration-operator").into(), PathBuf::from)
 }
 
 /// Clears away what an earlier world left on a cluster that was named.

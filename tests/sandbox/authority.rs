@@ -86,6 +86,7 @@ pub struct Authority {
 
 /// One consent of one person to one client.
 struct Grant {
+    client: String,
     account: Account,
     kind: Kind,
     scope: String,
@@ -184,6 +185,11 @@ impl Authority {
         refresh.or_else(|| self.access_tokens.get(token).map(|held| held.grant))
     }
 
+    /// Whether a token was given to this client. One that nobody was given is nobody's.
+    pub fn is_of(&self, token: &str, client: &str) -> bool {
+        self.grant_of(token).is_some_and(|grant| self.grants[grant.0].client == client)
+    }
+
     /// The newest refresh token of a grant, while it is good.
     pub fn current_refresh_token(&self, grant: GrantId) -> Option<&str> {
         let token = self.grants.get(grant.0)?.refresh_token.as_deref()?;
@@ -254,7 +260,7 @@ impl Authority {
         format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes))
     }
 
-    fn refresh_token_is_good(&self, token: &str) -> bool {
+    pub fn refresh_token_is_good(&self, token: &str) -> bool {
         self.refresh_tokens.get(token).is_some_and(|held| {
             held.rotated_at.is_none()
                 && !lapsed(held.expires_at, self.now())

@@ -101,9 +101,9 @@ fn deny(authority: &mut Authority, ask: &Ask) -> Response {
 fn read(authority: &Authority, query: &str) -> Result<Ask, Wrong> {
     let options = &authority.options;
     let params = Params::parse(query.as_bytes()).map_err(|refusal| Wrong::Untrusted(refusal.description))?;
-    if params.get("client_id") != Some(options.client_id.as_str()) {
+    let Some(client) = params.get("client_id").filter(|client| options.knows(client)) else {
         return Err(Wrong::Untrusted("No app is registered under this client_id.".to_owned()));
-    }
+    };
     let redirect_uri = params.get("redirect_uri").unwrap_or_default();
     if !registered(options, redirect_uri) {
         return Err(Wrong::Untrusted("This redirect_uri is not registered for the app.".to_owned()));
@@ -111,6 +111,7 @@ fn read(authority: &Authority, query: &str) -> Result<Ask, Wrong> {
     let state = params.get("state").map(str::to_owned);
     check(options, &params)
         .map(|challenge| Ask {
+            client: client.to_owned(),
             redirect_uri: redirect_uri.to_owned(),
             scope: params.get("scope").unwrap_or_default().to_owned(),
             user_scope: params.get("user_scope").unwrap_or_default().to_owned(),

@@ -5,8 +5,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{answer::Refusal, options::SandboxOptions, params::Params};
 
-/// Makes sure that the request comes from the one client that this server knows.
-pub fn authenticate(options: &SandboxOptions, headers: &HeaderMap, params: &Params) -> Result<(), Refusal> {
+/// Makes sure that the request comes from a client that this server knows, and says which.
+pub fn authenticate(options: &SandboxOptions, headers: &HeaderMap, params: &Params) -> Result<String, Refusal> {
     let (id, secret) = match headers.get(AUTHORIZATION) {
         Some(_) if params.get("client_secret").is_some() => {
             return Err(Refusal::invalid_request("the client authenticates in two ways at once"));
@@ -24,8 +24,9 @@ pub fn authenticate(options: &SandboxOptions, headers: &HeaderMap, params: &Para
         return Err(Refusal::invalid_request("client_id is not the client that authenticates"));
     }
     let secret_fits = secret == options.client_secret || options.next_client_secret.as_ref() == Some(&secret);
-    if id == options.client_id && secret_fits {
-        Ok(())
+    let is_other = || options.other_clients.iter().any(|(other, own)| *other == id && *own == secret);
+    if (id == options.client_id && secret_fits) || is_other() {
+        Ok(id)
     } else {
         Err(Refusal::invalid_client("the client is unknown or its secret is wrong"))
     }

@@ -66,7 +66,8 @@ async fn seed(State(shared): State<Shared>, Json(seed): Json<Seed>) -> Result<Js
         Some(id) => authority.account(id).ok_or(StatusCode::NOT_FOUND)?.clone(),
         None => authority.options.accounts[0].clone(),
     };
-    let grant = authority.grant(account, seed.scope.clone());
+    let client = authority.options.client_id.clone();
+    let grant = authority.grant(&client, account, seed.scope.clone());
     let issued = authority.issue(grant, seed.scope);
     Ok(Json(json!({"grant": grant, "token": issued.to_json()})))
 }

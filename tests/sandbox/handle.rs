@@ -132,6 +132,11 @@ impl Sandbox {
         self.shared.authority().grant_of(token)
     }
 
+    /// Whether a refresh token would be taken as one that was never used.
+    pub fn is_good(&self, refresh_token: &str) -> bool {
+        self.shared.authority().refresh_token_is_good(refresh_token)
+    }
+
     /// The newest refresh token of a grant, in clear, while it is good.
     pub fn current_refresh_token(&self, grant: GrantId) -> Option<String> {
         self.shared.authority().current_refresh_token(grant).map(str::to_owned)
@@ -168,7 +173,8 @@ impl Drop for Sandbox {
 }
 
 fn seeded(authority: &mut Authority, account: Account, scope: &str) -> (GrantId, Issued) {
-    let grant = authority.grant(account, scope.to_owned());
+    let client = authority.options.client_id.clone();
+    let grant = authority.grant(&client, account, scope.to_owned());
     (grant, authority.issue(grant, scope.to_owned()))
 }
 

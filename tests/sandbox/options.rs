@@ -17,6 +17,8 @@ pub struct SandboxOptions {
     pub client_secret: String,
     /// A second secret that is accepted as well, as while one is being replaced.
     pub next_client_secret: Option<String>,
+    /// Further clients, each with its secret. What one client is given is of no use to another.
+    pub other_clients: Vec<(String, String)>,
     /// The exact redirect URIs; with none, any `http` URI on loopback.
     pub redirect_uris: Vec<String>,
     /// The scopes that may be asked for; with none, any.
@@ -44,6 +46,9 @@ pub struct SandboxOptions {
     pub introspection: bool,
     /// Token requests may be JSON objects as well as forms.
     pub accept_json: bool,
+    /// Milliseconds, at most, from the arrival of a token request to its being carried out, and again as many to the answer:
+    /// how many it is, chance decides each time. A client that hangs up meanwhile changes nothing of what is done.
+    pub latency: u32,
 }
 
 impl Default for SandboxOptions {
@@ -54,6 +59,7 @@ impl Default for SandboxOptions {
             client_id: "sandbox-client".to_owned(),
             client_secret: "sandbox-secret".to_owned(),
             next_client_secret: None,
+            other_clients: Vec::new(),
             redirect_uris: Vec::new(),
             scopes: Vec::new(),
             pkce_required: true,
@@ -74,7 +80,15 @@ impl Default for SandboxOptions {
             same_token: false,
             introspection: true,
             accept_json: false,
+            latency: 0,
         }
+    }
+}
+
+impl SandboxOptions {
+    /// Whether a client is registered under this id.
+    pub fn knows(&self, client: &str) -> bool {
+        self.client_id == client || self.other_clients.iter().any(|(id, _)| id == client)
     }
 }
 

@@ -32,7 +32,7 @@ button.allow { background: var(--accent); border-color: var(--accent); color: li
 
 /// The question: who asks, for what, and for which workspace.
 pub fn consent(options: &SandboxOptions, ask: &Ask, request: &str) -> String {
-    let client = escaped(&options.client_id);
+    let client = escaped(&ask.client);
     let back = Url::parse(&ask.redirect_uri).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization());
     let mut scopes = String::new();
     for scope in ask.scope.split(' ').filter(|scope| !scope.is_empty()) {

@@ -43,7 +43,7 @@ async fn post_message(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    with_token(&shared, &link, Endpoint::Messages, &headers, |authority, grant| {
+    with_token(&shared, &link, Endpoint::Messages, &headers, move |authority, grant| {
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         let text = body["text"].as_str().ok_or_else(|| Refusal::invalid_request("text is missing").of(grant))?;
         let workspace = authority.workspace(grant).unwrap().id.clone();
@@ -73,13 +73,13 @@ async fn with_token(
     link: &Link,
     endpoint: Endpoint,
     headers: &HeaderMap,
-    process: impl FnOnce(&mut Authority, GrantId) -> Result<Answer, Refusal>,
+    process: impl FnOnce(&mut Authority, GrantId) -> Result<Answer, Refusal> + Send + 'static,
 ) -> Response {
-    let token = bearer(headers);
-    let grant = token.and_then(|token| shared.authority().grant_of(token));
+    let token = bearer(headers).map(str::to_owned);
+    let grant = token.as_deref().and_then(|token| shared.authority().grant_of(token));
     let target = Target { endpoint, grant_type: None, grant };
-    let process = |authority: &mut Authority| {
-        let grant = authority.authenticate(token.ok_or_else(Refusal::token_missing)?)?;
+    let process = move |authority: &mut Authority| {
+        let grant = authority.authenticate(&token.ok_or_else(Refusal::token_missing)?)?;
         process(authority, grant)
     };
     shared.serve(link, target, None, process).await

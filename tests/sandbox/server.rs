@@ -17,7 +17,7 @@ use super::{
     connection::Link,
     control,
     fault::{Effect, Fault, Target},
-    ledger::Entry,
+    ledger::{Endpoint, Entry},
     resource, token,
 };
 
@@ -50,19 +50,34 @@ impl Shared {
         link: &Link,
         target: Target,
         refresh_token: Option<&str>,
-        process: impl FnOnce(&mut Authority) -> Result<Answer, Refusal>,
+        process: impl FnOnce(&mut Authority) -> Result<Answer, Refusal> + Send + 'static,
     ) -> Response {
         let flight = refresh_token.map(|token| Flight::begin(self, token));
         let in_flight = flight.as_ref().map_or(0, |flight| flight.together);
+        let endpoint = target.endpoint;
         let (entry, fault) = self.open(target, in_flight);
 
-        let settle = || {
-            let mut authority = self.authority();
+        let shared = self.clone();
+        let settle = move || {
+            let mut authority = shared.authority();
             let answer = Answer::from(process(&mut authority));
             authority.book.close(entry, answer.outcome, answer.grant);
             answer
         };
+        let latency = if endpoint == Endpoint::Token { self.authority().options.latency } else { 0 };
         match fault {
+            None if latency > 0 => {
+                let pause = move || tokio::time::sleep(Duration::from_millis(fastrand::u32(0..=latency).into()));
+                let deed = tokio::spawn(async move {
+                    pause().await;
+                    let answer = settle();
+                    drop(flight);
+                    answer
+                });
+                let answer = deed.await.expect("what is done does not fail");
+                pause().await;
+                answer.into_response()
+            }
             None => settle().into_response(),
             Some(fault) if fault.commits() => {
                 let answer = settle();
@@ -95,7 +110,8 @@ impl Shared {
     }
 }
 
-/// A request under way with a refresh token. It ends when it is answered, or when its client hangs up.
+/// A request under way with a refresh token. It ends when it is answered, or when its client hangs up before it is carried
+/// out; at a server that takes its time, when it is carried out.
 struct Flight {
     shared: Shared,
     token: String,

@@ -78,26 +78,27 @@ async fn token(
     let given = |name| params.as_ref().ok().and_then(|params| params.get(name)).map(str::to_owned);
     let refresh_token = given("refresh_token");
     let target = target(&shared, Endpoint::Token, given("grant_type"), refresh_token.as_deref());
-    let process = |authority: &mut Authority| {
+    let process = move |authority: &mut Authority| {
         let params = params?;
-        client::authenticate(&authority.options, &headers, &params)?;
+        let client = client::authenticate(&authority.options, &headers, &params)?;
         match params.require("grant_type")? {
-            "authorization_code" => exchange(authority, &params),
-            "refresh_token" => refresh(authority, &params),
+            "authorization_code" => exchange(authority, &client, &params),
+            "refresh_token" => refresh(authority, &client, &params),
             _ => Err(Refusal::new("unsupported_grant_type", "only authorization_code and refresh_token")),
         }
     };
     shared.serve(&link, target, refresh_token.as_deref(), process).await
 }
 
-fn exchange(authority: &mut Authority, params: &Params) -> Result<Answer, Refusal> {
+fn exchange(authority: &mut Authority, client: &str, params: &Params) -> Result<Answer, Refusal> {
     let code = params.require("code")?;
-    let (grant, issued) = authority.redeem(code, params.get("redirect_uri"), params.get("code_verifier"))?;
+    let (grant, issued) = authority.redeem(client, code, params.get("redirect_uri"), params.get("code_verifier"))?;
     Ok(Answer::ok("issued", grant, issued.to_json()))
 }
 
-fn refresh(authority: &mut Authority, params: &Params) -> Result<Answer, Refusal> {
-    let (grant, outcome, issued) = authority.refresh(params.require("refresh_token")?, params.get("scope"))?;
+fn refresh(authority: &mut Authority, client: &str, params: &Params) -> Result<Answer, Refusal> {
+    let token = params.require("refresh_token")?;
+    let (grant, outcome, issued) = authority.refresh(client, token, params.get("scope"))?;
     Ok(Answer::ok(outcome, grant, issued.to_json()))
 }
 
@@ -111,10 +112,10 @@ async fn revoke(
     let params = read(&shared, &headers, query.as_deref(), &body);
     let token = params.as_ref().ok().and_then(|params| params.get("token")).map(str::to_owned);
     let target = target(&shared, Endpoint::Revoke, None, token.as_deref());
-    let process = |authority: &mut Authority| {
+    let process = move |authority: &mut Authority| {
         let params = params?;
-        client::authenticate(&authority.options, &headers, &params)?;
-        let grant = authority.revoke(params.require("token")?);
+        let client = client::authenticate(&authority.options, &headers, &params)?;
+        let grant = authority.revoke(&client, params.require("token")?)?;
         Ok(Answer::empty(if grant.is_some() { "revoked" } else { "unknown" }, grant))
     };
     shared.serve(&link, target, None, process).await
@@ -130,13 +131,13 @@ async fn introspect(
     let params = read(&shared, &headers, query.as_deref(), &body);
     let token = params.as_ref().ok().and_then(|params| params.get("token")).map(str::to_owned);
     let target = target(&shared, Endpoint::Introspect, None, token.as_deref());
-    let process = |authority: &mut Authority| {
+    let process = move |authority: &mut Authority| {
         if !authority.options.introspection {
             return Ok(Answer::empty("absent", None).with_status(StatusCode::NOT_FOUND));
         }
         let params = params?;
-        client::authenticate(&authority.options, &headers, &params)?;
-        let body = authority.introspect(params.require("token")?);
+        let client = client::authenticate(&authority.options, &headers, &params)?;
+        let body = authority.introspect(&client, params.require("token")?);
         let outcome = if body["active"] == true { "active" } else { "inactive" };
         Ok(Answer { body: Some(body), ..Answer::empty(outcome, None) })
     };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::doubt::Doubt;
 use super::{ReconcileError, Run};
 use crate::api::request;
 use crate::controller::memory::{self, Trouble};
@@ -112,6 +113,7 @@ impl Run<'_> {
         match outcome {
             Outcome::Renewed(held) => {
                 self.trouble(situation, set, None);
+                self.be_sure(situation, &held.view, set);
                 self.took_over(situation, *held);
             }
             Outcome::Ended(held) => {
@@ -183,6 +185,10 @@ impl Run<'_> {
         asked: Option<Asked>,
     ) -> Outcome {
         let Some(view) = situation.grant.clone() else { return Outcome::Superseded };
+        let doubt = if replay.is_none() { self.doubt(situation, usable, set.as_deref()).await } else { Doubt::Unknown };
+        if let Doubt::Past(outcome) = doubt {
+            return outcome;
+        }
         let planned = planned(situation, set.as_deref());
         let lane = if asked.is_some() { Lane::Request } else { Lane::Expiry };
         let _pass = self.context.lanes.enter(lane, expiry(&view, set.as_deref())).await;
@@ -190,7 +196,8 @@ impl Run<'_> {
         let handled = asked
             .filter(|asked| asked.last)
             .map(|asked| requests::with(situation, &BTreeMap::new(), &[(request::REFRESH, asked.value)]));
-        let job = Job { uid: situation.uid.clone(), view, set, replay, handled };
+        let asked = matches!(doubt, Doubt::Good);
+        let job = Job { uid: situation.uid.clone(), view, set, replay, handled, asked };
         let started = Timestamp::now();
         let outcome = refresh::refresh(self.context, usable, job).await;
         let provider = &usable.provider.reference.name;
@@ -260,7 +267,7 @@ pub(super) fn all_planned(situation: &Situation<'_>) -> BTreeMap<Option<String>,
 }
 
 /// The planned moment of a chain's next refresh.
-fn planned(situation: &Situation<'_>, set: Option<&str>) -> Option<Timestamp> {
+pub(super) fn planned(situation: &Situation<'_>, set: Option<&str>) -> Option<Timestamp> {
     refresh_at(&situation.grant.as_ref()?.summary, set, timing(situation)?)
 }
 

@@ -5,6 +5,7 @@
 
 mod account;
 mod adopt;
+mod doubt;
 mod freshness;
 mod keys;
 mod publication;
@@ -375,6 +376,7 @@ impl Run<'_> {
 pub fn error_policy(object: &Arc<Watched>, error: &ReconcileError, context: &Arc<Context>) -> Action {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     tracing::warn!(namespace, name, error = chain(error), "a reconcile is made again");
+    context.disbelieve(&object.uid().unwrap_or_default());
     context.metrics.reconcile_error(error.reason());
     Action::requeue(Duration::from_millis(500) + Duration::from_secs(5).mul_f64(memory::chance()))
 }

@@ -79,6 +79,7 @@ fn grant(provider: &Provider, answer: &Value) -> Grant {
         scopes: vec![],
         requested_scopes: vec![],
         missing_scopes: vec![],
+        askable: false,
         account: Account::new(answer, &BTreeMap::from([("shop".to_owned(), "acme".to_owned())])),
         installation: None,
         metadata: BTreeMap::new(),

@@ -13,6 +13,7 @@ const ASK_LIFETIME: u32 = 600;
 /// An authorization request in good order, waiting for a person.
 #[derive(Clone, Debug)]
 pub struct Ask {
+    pub client: String,
     pub redirect_uri: String,
     pub scope: String,
     pub user_scope: String,
@@ -61,12 +62,17 @@ impl Authority {
     /// Turns a code into a grant. A code is good for one attempt, and a second one takes back what the first was given.
     pub fn redeem(
         &mut self,
+        client: &str,
         code: &str,
         redirect_uri: Option<&str>,
         verifier: Option<&str>,
     ) -> Result<(GrantId, Issued), Refusal> {
         let now = self.now();
         let held = self.codes.get_mut(code).ok_or_else(|| Refusal::invalid_grant("this code was never given"))?;
+        // Whoever finds a code must not be able to spend it, or to end what it gave.
+        if held.ask.client != client {
+            return Err(Refusal::invalid_grant("this code was given to another client"));
+        }
         match held.spent {
             Some(Spent::Granted(grant)) => {
                 self.end(grant, Why::CodeReuse);
@@ -86,21 +92,21 @@ impl Authority {
         verify(held.ask.challenge.as_deref(), verifier)?;
 
         let (account, ask) = (held.account.clone(), held.ask.clone());
-        let grant = self.grant(account.clone(), ask.scope);
+        let grant = self.grant(&ask.client, account.clone(), ask.scope);
         if let Some(held) = self.codes.get_mut(code) {
             held.spent = Some(Spent::Granted(grant));
         }
         let scope = self.grants[grant.0].scope.clone();
         let mut issued = self.issue(grant, scope);
         if self.options.user_token_lifetime.is_some() && !ask.user_scope.is_empty() {
-            let user = self.new_grant(account, ask.user_scope.clone(), Kind::User);
+            let user = self.new_grant(&ask.client, account, ask.user_scope.clone(), Kind::User);
             issued.user = Some(Box::new(self.issue(user, ask.user_scope)));
         }
         Ok((grant, issued))
     }
 
     /// A new grant, still without tokens; or the one that the workspace has, where tokens are given again.
-    pub fn grant(&mut self, account: Account, scope: String) -> GrantId {
+    pub fn grant(&mut self, client: &str, account: Account, scope: String) -> GrantId {
         let earlier = self.by_workspace.get(&account.id).and_then(|grants| grants.last().copied());
         if let Some(earlier) = earlier.filter(|id| self.options.same_token && self.grants[id.0].ended.is_none()) {
             return earlier;
@@ -110,13 +116,14 @@ impl Authority {
                 self.end(earlier, Why::Replaced);
             }
         }
-        self.new_grant(account, scope, Kind::Main)
+        self.new_grant(client, account, scope, Kind::Main)
     }
 
-    fn new_grant(&mut self, account: Account, scope: String, kind: Kind) -> GrantId {
+    fn new_grant(&mut self, client: &str, account: Account, scope: String, kind: Kind) -> GrantId {
         let id = GrantId(self.grants.len());
         self.by_workspace.entry(account.id.clone()).or_default().push(id);
         self.grants.push(Grant {
+            client: client.to_owned(),
             account,
             kind,
             scope,

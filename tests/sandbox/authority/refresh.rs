@@ -8,9 +8,17 @@ use super::{Authority, GrantId, Issued, after, lapsed};
 
 impl Authority {
     /// Uses a refresh token. The word says what kind of success it was: `refreshed`, or `replayed` inside a grace window.
-    pub fn refresh(&mut self, token: &str, scope: Option<&str>) -> Result<(GrantId, &'static str, Issued), Refusal> {
+    pub fn refresh(
+        &mut self,
+        client: &str,
+        token: &str,
+        scope: Option<&str>,
+    ) -> Result<(GrantId, &'static str, Issued), Refusal> {
         let now = self.now();
         let held = self.refresh_tokens.get(token).ok_or_else(|| Refusal::invalid_grant("this token is unknown"))?;
+        if !self.is_of(token, client) {
+            return Err(Refusal::invalid_grant("this token was given to another client"));
+        }
         let (id, expires_at, rotated_at) = (held.grant, held.expires_at, held.rotated_at);
         if self.grants[id.0].ended.is_some() {
             return Err(Refusal::invalid_grant("the grant has ended").of(id));

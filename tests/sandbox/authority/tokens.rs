@@ -125,23 +125,31 @@ impl Authority {
         }
     }
 
-    /// Revokes a token of either kind (RFC 7009); one that nobody knows is revoked already.
-    pub fn revoke(&mut self, token: &str) -> Option<GrantId> {
-        if let Some(grant) = self.refresh_tokens.get(token).map(|held| held.grant) {
-            self.end_revoked(grant);
-            return Some(grant);
+    /// Revokes a token of either kind (RFC 7009); one that nobody knows is revoked already, and another client's stays.
+    pub fn revoke(&mut self, client: &str, token: &str) -> Result<Option<GrantId>, Refusal> {
+        let Some(grant) = self.grant_of(token) else { return Ok(None) };
+        if self.grants[grant.0].client != client {
+            return Err(Refusal::invalid_grant("this token was given to another client"));
         }
-        let held = self.access_tokens.get_mut(token)?;
-        held.revoked = true;
-        let grant = held.grant;
+        if self.refresh_tokens.contains_key(token) {
+            self.end_revoked(grant);
+            return Ok(Some(grant));
+        }
+        if let Some(held) = self.access_tokens.get_mut(token) {
+            held.revoked = true;
+        }
         if self.options.revocation_effect != RevocationEffect::Token {
             self.end_revoked(grant);
         }
-        Some(grant)
+        Ok(Some(grant))
     }
 
-    /// What is to be said of a token (RFC 7662): of a dead one, nothing. To look at a token is not to use it.
-    pub fn introspect(&self, token: &str) -> Value {
+    /// What is to be said of a token (RFC 7662): of one that is dead or another client's, nothing. To look at a token is
+    /// not to use it.
+    pub fn introspect(&self, client: &str, token: &str) -> Value {
+        if !self.is_of(token, client) {
+            return json!({"active": false});
+        }
         let (grant, scope, kind, issued_at, expires_at) = if self.refresh_token_is_good(token) {
             let held = &self.refresh_tokens[token];
             let scope = &self.grants[held.grant.0].scope;
@@ -157,7 +165,7 @@ impl Authority {
         let mut body = json!({
             "active": true,
             "scope": scope,
-            "client_id": self.options.client_id,
+            "client_id": client,
             "token_type": kind,
             "iat": issued_at.as_second(),
             "sub": account.user,
