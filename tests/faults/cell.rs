@@ -19,6 +19,8 @@ const DISCONNECT: &str = "integrations.tms.dev/disconnect-requested-at";
 const PATIENCE: Duration = Duration::from_secs(100);
 /// How long a person who sees an error waits before they begin again.
 const BEGIN_AGAIN: Duration = Duration::from_secs(3);
+/// The same where they were told to wait: an exchange takes half a minute at most.
+const PENDING: Duration = Duration::from_secs(40);
 /// The same where the process has died, and nothing goes on that one could wait for.
 const BEGIN_AGAIN_AFTER_DEATH: Duration = Duration::from_millis(500);
 
@@ -247,15 +249,11 @@ impl Run<'_> {
         let wait = if killed { BEGIN_AGAIN_AFTER_DEATH } else { BEGIN_AGAIN };
         let began = Instant::now();
         while !self.is_whole(stage, epoch, 1).await {
-            if self.cell.operation == Operation::Reconnect
-                && !self.is_whole(stage, 1, 1).await
-                && landed.is_err()
-                && began.elapsed() > wait
-                && !self.is_whole(stage, 2, 1).await
-            {
-                return Err(format!("the earlier authorization was lost: {}", self.describe(stage).await));
-            }
-            if landed.is_err() && began.elapsed() > wait && !self.again {
+            let unanswered = began.elapsed() > PENDING;
+            if (landed.is_err() && began.elapsed() > wait || unanswered) && !self.again {
+                if epoch == 2 && !self.holds_good(stage).await {
+                    return Err(format!("the earlier authorization was lost: {}", self.describe(stage).await));
+                }
                 self.again = true;
                 landed = stage.connect(&self.project, self.type_()).await;
                 landed.as_ref().map_err(|error| format!("cannot begin again: {error}"))?;
@@ -338,15 +336,24 @@ impl Run<'_> {
         else {
             return false;
         };
-        let sandbox = &stage.apps[&self.cell.profile].sandbox;
-        let current = sandbox.grant_of(refresh).and_then(|grant| sandbox.current_refresh_token(grant));
-        if !newer || current.as_deref() != Some(refresh) || self.intends(stage).await {
+        if !newer || !self.is_newest(stage, refresh) || self.intends(stage).await {
             return false;
         }
         let published = stage.world.secret(TENANT, &self.name()).await;
         let published = published.and_then(|data| data.get("access_token").cloned());
         let told = stage.world.integrations(TENANT).get_opt(&self.name()).await.unwrap();
         published.as_deref() == Some(access) && told.as_ref().is_some_and(is_ready)
+    }
+
+    /// Whether what is held is the newest that the provider gave.
+    async fn holds_good(&self, stage: &Stage) -> bool {
+        self.held(stage).await.is_some_and(|held| self.is_newest(stage, &held))
+    }
+
+    fn is_newest(&self, stage: &Stage, refresh_token: &str) -> bool {
+        let sandbox = &stage.apps[&self.cell.profile].sandbox;
+        let current = sandbox.grant_of(refresh_token).and_then(|grant| sandbox.current_refresh_token(grant));
+        current.as_deref() == Some(refresh_token)
     }
 
     async fn intends(&self, stage: &Stage) -> bool {
