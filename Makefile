@@ -59,7 +59,7 @@ krew: ## Write the manifest for krew from the archives that were built; PLUGIN_U
 fuzz: ## Try expressions at random, CASES of them
 	CASES=$(or $(CASES),200000) $(CARGO) test --test expressions -- --nocapture $(TESTARGS)
 
-bench: ## Measure what a refresh costs; INTEGRATIONS, LIFETIME and SECONDS change the load
+bench: ## Measure refreshes, memory, an outage and a start; STAGES and INTEGRATIONS choose, see docs/scaling.md
 	$(CARGO) bench --bench refresh
 
 lint: lint-format lint-clippy lint-doc lint-deny ## Check format, lints, documentation, licences and advisories
