@@ -62,7 +62,7 @@ fuzz: ## Try expressions at random, CASES of them
 faults: ## Spoil each request of each operation in turn, half an hour long; ONLY names some cells
 	FAULTS=full $(CARGO) test --test faults -- --nocapture $(TESTARGS)
 
-bench: ## Measure what a refresh costs; INTEGRATIONS, LIFETIME and SECONDS change the load
+bench: ## Measure refreshes, memory, an outage and a start; STAGES and INTEGRATIONS choose, see docs/scaling.md
 	$(CARGO) bench --bench refresh
 
 lint: lint-format lint-clippy lint-doc lint-deny ## Check format, lints, documentation, licences and advisories

@@ -10,6 +10,10 @@ use integration_operator::command::{probe, providers};
 use integration_operator::config::{Cli, Command, LogFormat};
 use integration_operator::{api, app, cleanup, import, telemetry};
 
+/// A reconcile is thousands of small strings, and memory that was used for a list has to be given back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     // One implementation for the API server's connections and the providers' alike.

@@ -88,7 +88,7 @@ impl Context {
         });
         let recent = self.memories.look(uid, |memory| memory.recent.clone()).flatten();
         match (cached, recent) {
-            (Some(cached), Some(recent)) if recent.uid == cached.uid && !cached.at_least(&recent) => Some(recent),
+            (Some(cached), Some(recent)) if recent.uid == cached.uid && !cached.at_least(&recent) => Some(*recent),
             (Some(cached), Some(_)) => {
                 self.memories.update(uid, |memory| memory.recent = None);
                 Some(cached)
@@ -184,7 +184,7 @@ impl Context {
     pub fn wrote(&self, uid: &str, view: &GrantView) {
         let version = view.resource_version.parse().unwrap_or_default();
         self.memories.update(uid, |memory| {
-            memory.recent = Some(view.clone());
+            memory.recent = Some(Box::new(view.clone()));
             memory.written = version;
         });
     }

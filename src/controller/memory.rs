@@ -19,7 +19,7 @@ const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(5);
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     /// The grant as we last wrote it, until the watch has caught up.
-    pub recent: Option<GrantView>,
+    pub recent: Option<Box<GrantView>>,
     /// The resourceVersion of the grant as we last wrote it.
     pub written: u64,
     /// Whether a refresh is on its way from this very process.

@@ -1,5 +1,7 @@
 //! What is known of an integration at the beginning of a reconcile: the input of every step after it.
 
+use std::sync::OnceLock;
+
 use kube::ResourceExt as _;
 
 use super::context::Context;
@@ -41,6 +43,8 @@ pub struct Situation<'a> {
     pub unreadable: Option<String>,
     /// A later authorization of the same installation, at a provider where that ends this one.
     pub later: Option<Later>,
+    /// Digest of what the connection binds a grant to, once it was asked for.
+    binding: OnceLock<String>,
 }
 
 impl<'a> Situation<'a> {
@@ -82,6 +86,7 @@ impl<'a> Situation<'a> {
             left_over,
             unreadable,
             later,
+            binding: OnceLock::new(),
         }
     }
 
@@ -165,7 +170,9 @@ impl<'a> Situation<'a> {
     /// Whether the provider is still the one that the grant was made for: object, client and origins.
     pub fn is_bound(&self) -> bool {
         match (&self.grant, self.served()) {
-            (Some(grant), Some((_, connection))) => connection.binding().digest() == grant.summary.binding,
+            (Some(grant), Some((_, connection))) => {
+                *self.binding.get_or_init(|| connection.binding().digest()) == grant.summary.binding
+            }
             _ => true,
         }
     }

@@ -10,8 +10,8 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
-use kube::core::PartialObjectMeta;
-use serde::Serialize;
+use kube::core::{PartialObjectMeta, Request};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::record::{
@@ -39,6 +39,7 @@ const DATA_KEY: &str = "grant";
 /// Grants in the operator's namespace.
 #[derive(Clone)]
 pub struct GrantStore {
+    client: kube::Client,
     secrets: Api<Secret>,
     namespace: String,
     sealer: Sealer,
@@ -210,7 +211,13 @@ impl GrantStore {
     /// Grants in `namespace`, the operator's own.
     pub fn new(client: kube::Client, namespace: &str) -> Self {
         let namespace = namespace.to_owned();
-        Self { secrets: Api::namespaced(client, &namespace), namespace, sealer: Sealer::default(), key: None }
+        Self {
+            secrets: Api::namespaced(client.clone(), &namespace),
+            client,
+            namespace,
+            sealer: Sealer::default(),
+            key: None,
+        }
     }
 
     /// Seals what is written, and opens what is read.
@@ -399,8 +406,10 @@ impl GrantStore {
 
     async fn patch(&self, operation: &'static str, name: &str, patch: &Value) -> Result<Secret, StoreError> {
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        match self.secrets.patch(name, &parameters, &Patch::Merge(patch)).await {
-            Ok(secret) => Ok(secret),
+        let request = Request::new(self.secrets.resource_url()).patch(name, &parameters, &Patch::Merge(patch));
+        let request = request.map_err(|error| api(operation, name, kube::Error::BuildRequest(error)))?;
+        match self.client.request::<Written>(request).await {
+            Ok(written) => Ok(written.secret()),
             Err(kube::Error::Api(status)) if status.is_conflict() => {
                 Err(StoreError::Conflict { grant: name.to_owned() })
             }
@@ -437,6 +446,38 @@ fn labels(grant: &Grant) -> BTreeMap<String, String> {
         labels.insert(INSTALLATION_LABEL.to_owned(), installation.clone());
     }
     labels
+}
+
+/// What is read of the answer to a write: most of the rest of it is `managedFields`.
+#[derive(Deserialize)]
+struct Written {
+    metadata: Named,
+    data: Option<BTreeMap<String, ByteString>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Named {
+    name: String,
+    uid: String,
+    resource_version: String,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+impl Written {
+    fn secret(self) -> Secret {
+        let Named { name, uid, resource_version, labels, annotations } = self.metadata;
+        let metadata = ObjectMeta {
+            name: Some(name),
+            uid: Some(uid),
+            resource_version: Some(resource_version),
+            labels,
+            annotations,
+            ..ObjectMeta::default()
+        };
+        Secret { metadata, data: self.data, ..Secret::default() }
+    }
 }
 
 type Encoded = (BTreeMap<&'static str, Value>, BTreeMap<String, ByteString>);

@@ -6,6 +6,7 @@
 //! | stage | what is measured |
 //! |---|---|
 //! | `floor` | plain Secret patches a second that this control plane takes |
+//! | `writes` | what each kind of write of a refresh costs the control plane; only when it is named |
 //! | `refresh` | CPU of operator and API server for each refresh, API requests, lateness |
 //! | `callbacks` | callbacks a second |
 //! | `hold` | memory and CPU with `INTEGRATIONS` connections at rest, while listing again, and a start with all of them |
@@ -54,6 +55,9 @@ async fn main() {
     meter::machine(&world);
     let mut field = Field::new(world).await;
     let floor = if wanted("floor") || wanted("drain") { Some(stages::floor::measure(&field).await) } else { None };
+    if wanted("writes") {
+        stages::writes::measure(&mut field).await;
+    }
     if wanted("refresh") {
         stages::refresh::measure(&mut field).await;
     }

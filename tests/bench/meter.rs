@@ -10,6 +10,7 @@ pub struct Reading {
     pub operator: f64,
     pub api_server: f64,
     pub etcd: f64,
+    pub controller_manager: f64,
     requests: BTreeMap<ApiRequest, u64>,
 }
 
@@ -20,6 +21,7 @@ impl Reading {
             operator: operator.map_or(f64::NAN, |operator| cpu(operator.process_id())),
             api_server: of("apiserver"),
             etcd: of("etcd"),
+            controller_manager: of("controller-manager"),
             requests: world.cluster.api_request_counts().await.unwrap(),
         }
     }

@@ -5,3 +5,4 @@ pub mod drain;
 pub mod floor;
 pub mod hold;
 pub mod refresh;
+pub mod writes;
