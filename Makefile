@@ -12,7 +12,7 @@ ARGS ?=
 FETCH_FLAGS := $(if $(TEST_KUBECONFIG),,$(if $(filter true 1,$(CI)),--build))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e image image-check plugin-archives krew fuzz faults bench lint lint-format lint-clippy lint-doc \
+.PHONY: help demo test e2e image image-check plugin-archives krew fuzz faults chaos bench lint lint-format lint-clippy lint-doc \
 	lint-deny crds chart chart-lint book screenshots fmt
 
 help: ## Say what there is
@@ -59,8 +59,14 @@ krew: ## Write the manifest for krew from the archives that were built; PLUGIN_U
 fuzz: ## Try expressions at random, CASES of them
 	CASES=$(or $(CASES),200000) $(CARGO) test --test expressions -- --nocapture $(TESTARGS)
 
-faults: ## Spoil each request of each operation in turn, half an hour long; ONLY names some cells
+faults: ## Spoil each request of each operation in turn, half an hour long, then `chaos`; ONLY names some cells
 	FAULTS=full $(CARGO) test --test faults -- --nocapture $(TESTARGS)
+	$(MAKE) chaos
+
+# INTEGRATION_OPERATOR names another binary, such as one that was built with --release.
+chaos: ## Kill, freeze and mislead the operator at random; KILLS, SECONDS and SEED change for how long, and how
+	env KILLS=$(or $(KILLS),1000) SECONDS=$(or $(SECONDS),600) INTEGRATIONS=$(or $(INTEGRATIONS),40) \
+		$(CARGO) test --test chaos -- --nocapture --test-threads 1 $(TESTARGS)
 
 bench: ## Measure refreshes, memory, an outage and a start; STAGES and INTEGRATIONS choose, see docs/scaling.md
 	$(CARGO) bench --bench refresh

@@ -8,10 +8,13 @@ use serde_json::{Value, json};
 use crate::oracle::Apps;
 use crate::sandbox::{Account, Consent, Rotation, Sandbox, SandboxOptions};
 use crate::servers::browser::Browser;
-use crate::world::{FRONTEND, World, condition, eventually, is_ready};
+use crate::world::{FRONTEND, World, condition, eventually, eventually_within, is_ready};
 
 /// The tenant, and its namespace.
 pub const TENANT: &str = "crowd";
+
+/// A machine may have other things to do.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How the apps of a crowd are.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +76,7 @@ impl Crowd {
             }
         }))
         .await;
-        eventually("all of the crowd are ready", async || {
+        eventually_within(PATIENCE, "all of the crowd are ready", async || {
             let all = world.integrations(TENANT).list(&kube::api::ListParams::default()).await.unwrap();
             all.iter().all(is_ready)
         })

@@ -51,7 +51,7 @@ struct Meeting {
 #[tokio::test(flavor = "multi_thread")]
 async fn frozen_replicas_and_a_flapping_lease_do_not_make_two_requests_meet() {
     let test = "frozen_replicas_and_a_flapping_lease_do_not_make_two_requests_meet";
-    let seconds = setting("SECONDS", 30);
+    let seconds = setting("SECONDS", 20);
     let Some(world) = World::start_with(test, Options::default()).await else { return };
     let mut chance = chance(test);
     let plan = Plan { size: setting("INTEGRATIONS", 40) as usize, lifetime: 9, latency: 120 };

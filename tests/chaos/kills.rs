@@ -39,7 +39,7 @@ struct Tally {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_is_killed_at_random_loses_nothing_that_could_be_kept() {
     let test = "a_process_that_is_killed_at_random_loses_nothing_that_could_be_kept";
-    let kills = setting("KILLS", 20) as usize;
+    let kills = setting("KILLS", 12) as usize;
     let Some(world) = World::start_with(test, Options::default()).await else { return };
     let mut chance = chance(test);
     let plan =

@@ -18,6 +18,11 @@ fn plan() -> Plan {
     Plan { size: setting("INTEGRATIONS", 24) as usize, lifetime: 9, latency: 120 }
 }
 
+/// There is not more to be seen in a longer time.
+fn seconds() -> u64 {
+    setting("SECONDS", 12).min(120)
+}
+
 fn flags(index: u16, more: &[&str]) -> Flags {
     let arguments = ["--log", "info"].iter().chain(more).map(ToString::to_string).collect();
     Flags { index, arguments, ..Flags::default() }
@@ -35,7 +40,7 @@ async fn watches_that_lie() {
     crowd.connect_all(&world).await;
     let witness = Witness::start(&world);
     liar.lie(true);
-    let end = Instant::now() + Duration::from_secs(setting("SECONDS", 25));
+    let end = Instant::now() + Duration::from_secs(seconds());
     while Instant::now() < end {
         sleep(Duration::from_secs_f64(1.0 + chance.f64() * 4.0)).await;
         // Somebody authorizes anew, while the operator believes what was before.
@@ -57,7 +62,7 @@ async fn two_leaders_at_once() {
     let operators = vec![world.operator_with(flags(0, &alone)).await, world.operator_with(flags(1, &alone)).await];
     crowd.connect_all(&world).await;
     let witness = Witness::start(&world);
-    sleep(Duration::from_secs(setting("SECONDS", 25))).await;
+    sleep(Duration::from_secs(seconds())).await;
     judge(&world, &crowd, &witness, operators).await;
 }
 
@@ -90,7 +95,7 @@ async fn a_clock_that_jumps() {
     let operator = world.operator_with(Flags { environment, ..flags(0, &[]) }).await;
     crowd.connect_all(&world).await;
     let witness = Witness::start(&world);
-    let end = Instant::now() + Duration::from_secs(setting("SECONDS", 25));
+    let end = Instant::now() + Duration::from_secs(seconds());
     let mut jumps = 0;
     while Instant::now() < end {
         set(&clock, [0, 45, -45, 600, -600, 7_200, -7_200][chance.usize(0..7)]);
