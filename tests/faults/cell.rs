@@ -263,6 +263,10 @@ impl Run<'_> {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        let held = self.grant(stage).await.and_then(|grant| grant["epoch"].as_u64());
+        if !self.again && held != Some(epoch) {
+            return Err(format!("one authorization counts as several: {}", self.describe(stage).await));
+        }
         self.works(stage, epoch).await?;
         Ok(if self.again { Outcome::KeptAgain } else { Outcome::Kept })
     }
@@ -330,7 +334,7 @@ impl Run<'_> {
     /// Whether this epoch, and at least this generation, is held, is what the provider has last given, is published and told.
     async fn is_whole(&self, stage: &Stage, epoch: u64, generation: u64) -> bool {
         let Some(grant) = self.grant(stage).await else { return false };
-        let newer = grant["epoch"] == epoch && grant["generation"].as_u64() >= Some(generation);
+        let newer = grant["epoch"].as_u64() >= Some(epoch) && grant["generation"].as_u64() >= Some(generation);
         let (Some(refresh), Some(access)) =
             (grant["tokens"]["refreshToken"].as_str(), grant["tokens"]["accessToken"].as_str())
         else {
