@@ -74,10 +74,9 @@ impl Walk {
                 ("500 before", vec![Action::Deliver(0, Net::Vanished)]),
                 ("killed before", vec![killed(None), Action::Restart(0)]),
             ],
-            stage => {
-                let lost = if matches!(stage, Stage::Intend(_)) { Api::Repeated } else { Api::AnswerLost };
+            _ => {
                 vec![
-                    ("answer lost", vec![Action::Step(0, lost)]),
+                    ("answer lost", vec![Action::Step(0, Api::AnswerLost)]),
                     ("500 before", vec![Action::Step(0, Api::Failed)]),
                     ("killed before", vec![killed(None), Action::Restart(0)]),
                     ("killed after", vec![Action::Step(0, Api::Done), killed(None), Action::Restart(0)]),

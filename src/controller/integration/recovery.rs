@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::freshness::expiry;
 use super::{ReconcileError, Run};
@@ -10,12 +10,14 @@ use crate::api::Reason;
 use crate::causes::chain;
 use crate::controller::refresh::{self, Failure, Job, Outcome};
 use crate::controller::situation::Situation;
-use crate::grant::plan::CLOCK_SKEW;
 use crate::grant::store::Held;
 use crate::grant::{Intent, StoreError};
 use crate::lanes::Lane;
 use crate::oauth::{identity, introspect};
 use crate::provider::registry::Usable;
+
+/// How far the app's clock may be from ours.
+const CLOCKS: SignedDuration = SignedDuration::from_secs(5);
 
 impl Run<'_> {
     /// Asks the provider whether the refresh token of an unfinished refresh is still good. If it is, nothing was done.
@@ -62,7 +64,7 @@ impl Run<'_> {
             identity::Verdict::Accepted(_) => Ok(true),
             // By now, whatever became of the refresh: this process may have been frozen on the way here.
             identity::Verdict::Rejected { .. }
-                if tokens.expires_at.is_some_and(|at| at <= Timestamp::now() + CLOCK_SKEW) =>
+                if tokens.expires_at.is_some_and(|at| at <= Timestamp::now() + CLOCKS) =>
             {
                 Err("the access token has expired since, so that trying it told nothing".to_owned())
             }
