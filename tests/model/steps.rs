@@ -151,7 +151,7 @@ impl Protocol {
             },
             Stage::Check(job) if state.now > job.send_by && !self.is_broken(Broken::SendsLate) => Stage::TakeBack(job),
             Stage::Check(job) => Stage::Send(job),
-            Stage::Send(job) => self.send(state, job),
+            Stage::Send(job) => self.send(state, index, job),
             Stage::Persist(job, serial) => self.persist(state, index, job, serial, api),
             Stage::PersistAgain(job, serial) if api == Api::Failed => Stage::PersistAgain(job, serial),
             Stage::PersistAgain(job, serial) => self.persist_again(state, index, job, serial),
@@ -247,12 +247,12 @@ impl Protocol {
         }
     }
 
-    fn send(&self, state: &mut State, job: Job) -> Stage {
+    fn send(&self, state: &mut State, index: usize, job: Job) -> Stage {
         let request = Request {
             book: job.view.book,
             serial: job.view.serial,
             late: state.now > job.send_by && !self.is_broken(Broken::SendsLate),
-            last: state.now >= last_replay(&job.view),
+            last: self.clock(state, index) >= last_replay(&job.view),
         };
         let same = |other: &Request| (other.book, other.serial) == (request.book, request.serial);
         let others: Vec<_> = state.in_flight().filter(same).collect();
