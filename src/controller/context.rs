@@ -118,7 +118,8 @@ impl Context {
     pub fn is_own_write(&self, uid: &str, grant: &SecretMeta, glance: &Glance) -> bool {
         let version: Option<u64> = grant.metadata.resource_version.as_deref().and_then(|text| text.parse().ok());
         let own = |memory: &Memory| {
-            let known = version.is_some_and(|version| memory.written >= version);
+            // Not any version before: a restored etcd counts from an earlier one again.
+            let known = version.is_some_and(|version| memory.written.contains(&version));
             let is_of =
                 |attempt: &str| glance.attempt.as_deref() == Some(attempt) || Glance::intends(&grant.metadata, attempt);
             known || memory.in_flight.as_deref().is_some_and(is_of)
@@ -185,8 +186,14 @@ impl Context {
         let version = view.resource_version.parse().unwrap_or_default();
         self.memories.update(uid, |memory| {
             memory.recent = Some(Box::new(view.clone()));
-            memory.written = version;
+            memory.note(version);
         });
+    }
+
+    /// Remembers a version of a grant that is about to be written again.
+    pub fn passes(&self, uid: &str, view: &GrantView) {
+        let version = view.resource_version.parse().unwrap_or_default();
+        self.memories.update(uid, |memory| memory.note(version));
     }
 
     /// What we wrote last is not what is stored: somebody else wrote since, or the store went back to a backup. From here on

@@ -20,8 +20,8 @@ const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(5);
 pub struct Memory {
     /// The grant as we last wrote it, until the watch has caught up.
     pub recent: Option<Box<GrantView>>,
-    /// The resourceVersion of the grant as we last wrote it.
-    pub written: u64,
+    /// The resourceVersions of our last writes to the grant: what the watch delivers with one of them is no news.
+    pub written: [u64; 4],
     /// Whether a refresh is on its way from this very process.
     pub in_flight: Option<String>,
     /// When each intent of another process was first seen, by [`monotonic`].
@@ -71,6 +71,12 @@ pub struct Trouble {
 }
 
 impl Memory {
+    /// Keeps a resourceVersion of the grant that we wrote.
+    pub fn note(&mut self, version: u64) {
+        self.written.rotate_right(1);
+        self.written[0] = version;
+    }
+
     /// Before which moments no chain's refresh is tried again.
     pub fn not_before(&self) -> BTreeMap<Option<String>, Timestamp> {
         self.troubles.iter().map(|(set, trouble)| (set.clone(), trouble.retry_at)).collect()

@@ -173,6 +173,7 @@ impl Run<'_> {
             self.context.memories.spent_nothing(&self.job.uid, self.attempt);
         }
         let held = intended?;
+        self.context.passes(&self.job.uid, &held.view);
         let tokens = held.grant.tokens_of(self.set());
         let Some((refresh_token, access_token)) =
             tokens.and_then(|tokens| Some((tokens.refresh_token.clone()?, tokens.access_token.clone())))

@@ -75,13 +75,13 @@ impl Turns {
         queue.arrivals += 1;
         let place = (lane, expiry.unwrap_or(Timestamp::MAX), queue.arrivals);
         let (free, most) = (queue.free, queue.most);
-        let line = queue.groups.entry(group.clone()).or_default();
-        if free > 0 && line.working < most && line.waiting.is_empty() {
-            line.working += 1;
+        let own = queue.groups.entry(group.clone()).or_default();
+        if free > 0 && own.working < most && own.waiting.is_empty() {
+            own.working += 1;
             queue.free -= 1;
             return Some(self.turn(group));
         }
-        line.waiting.insert(place, name.clone());
+        own.waiting.insert(place, name.clone());
         queue.places.insert(name.clone(), (group, place));
         None
     }

@@ -43,7 +43,7 @@ pub struct Facts {
 
 impl Watched {
     /// The integration.
-    pub fn open(&self) -> Result<ProjectIntegration, InvalidObject> {
+    pub fn open(&self) -> Result<ProjectIntegration, Box<InvalidObject>> {
         #[derive(Deserialize)]
         struct Body {
             spec: crate::api::ProjectIntegrationSpec,
@@ -52,7 +52,7 @@ impl Watched {
         let metadata = self.metadata.clone();
         match serde_json::from_slice(&self.body) {
             Ok(Body { spec, status }) => Ok(ProjectIntegration { metadata, spec, status }),
-            Err(error) => Err(InvalidObject { error: error.to_string(), metadata }),
+            Err(error) => Err(Box::new(InvalidObject { error: error.to_string(), metadata })),
         }
     }
 }
