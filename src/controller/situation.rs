@@ -44,7 +44,7 @@ pub struct Situation<'a> {
     /// A later authorization of the same installation, at a provider where that ends this one.
     pub later: Option<Later>,
     /// Digest of what the connection binds a grant to, once it was asked for.
-    binding: OnceLock<String>,
+    pub binding: OnceLock<String>,
 }
 
 impl<'a> Situation<'a> {

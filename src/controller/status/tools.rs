@@ -69,6 +69,7 @@ impl Case {
             left_over: None,
             unreadable: None,
             later: None,
+            binding: std::sync::OnceLock::new(),
         };
         let link = AuthorizationStatus {
             secret_name: "web.slack-authorization-1".to_owned(),
