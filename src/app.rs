@@ -197,10 +197,13 @@ async fn lead(
     let (leads, mut leading) = watch::channel(!options.leader_elect);
     // The Lease is given up only after the controllers have come to rest.
     let resign = CancellationToken::new();
-    let candidate = options.leader_elect.then(|| {
+    // Without an election nobody ever says anything else, but a channel that is closed would count as a Lease that was lost.
+    let (candidate, _unelected) = if options.leader_elect {
         let candidate = Candidate::new(client.clone(), &options.namespace, &holder);
-        tokio::spawn(candidate.run(leads, resign.clone()))
-    });
+        (Some(tokio::spawn(candidate.run(leads, resign.clone()))), None)
+    } else {
+        (None, Some(leads))
+    };
     caches.ready().await;
     while !stop.is_cancelled() {
         tokio::select! {

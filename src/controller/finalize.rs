@@ -20,6 +20,8 @@ use crate::publish::{PublishError, withdraw};
 
 /// How long a provider is asked to revoke.
 const REVOKE_PATIENCE: Duration = Duration::from_secs(40);
+/// The pauses after which it is asked again where that may help.
+const REVOKE_PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 /// How long deletion waits for a grant that cannot be read.
 const UNREAD_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
@@ -157,14 +159,23 @@ async fn end(context: &Context, integration: &ProjectIntegration, held: Held) ->
         return Ok(held);
     }
     let client = client_of(context, &held).await;
-    let asked = async {
+    let ask = async || {
         if refused {
             revoke_sets(&context.outbound, &held.grant, client.as_ref()).await
         } else {
             revoke(&context.outbound, &held.grant, client.as_ref()).await
         }
     };
-    match tokio::time::timeout(REVOKE_PATIENCE, asked).await {
+    let insist = async {
+        for pause in REVOKE_PAUSES {
+            match ask().await {
+                Err(error) if error.may_pass() => tokio::time::sleep(pause).await,
+                done => return done,
+            }
+        }
+        ask().await
+    };
+    match tokio::time::timeout(REVOKE_PATIENCE, insist).await {
         Ok(Ok(())) => {
             context
                 .events

@@ -65,7 +65,7 @@ pub struct Job {
     /// Requests that are handled by this refresh.
     pub handled: Option<Handled>,
     /// The provider has just said that the refresh token is good.
-    pub asked: bool,
+    pub known_good: bool,
 }
 
 /// Carries a refresh out, in a task of its own.
@@ -292,7 +292,7 @@ impl Run<'_> {
             if let Some(client) = &mut grant.binding.client {
                 client.clone_from(&self.usable.credentials);
             }
-            grant.askable |= self.job.asked;
+            grant.askable |= self.job.known_good;
             grant.missing_scopes = self.usable.client.missing_scopes(&grant.requested_scopes, &grant.scopes);
             let grant = grant.within(MAX_SIZE);
             let marks = Marks {

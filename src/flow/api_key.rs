@@ -10,7 +10,8 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 
 use super::Flow;
-use super::exchange::{ExchangeError, give_back, replace, still_wanted};
+use super::exchange::{ExchangeError, replace, still_wanted};
+use super::giving_back::give_back;
 use crate::api::ProjectIntegration;
 use crate::finalizer::{self, FinalizerError};
 use crate::grant::store::{Held, grant_name};

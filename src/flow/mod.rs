@@ -9,6 +9,7 @@ pub mod attempts;
 pub mod begin;
 pub mod callback;
 pub mod exchange;
+mod giving_back;
 pub mod open;
 pub mod signing_key;
 

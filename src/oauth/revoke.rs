@@ -34,6 +34,18 @@ pub enum RevokeError {
     },
 }
 
+impl RevokeError {
+    /// Whether asking again may succeed. A revocation may be asked for twice (RFC 7009 §2.2: a token that is gone already is
+    /// a success).
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Send(error) => !matches!(error, SendError::Forbidden(_)),
+            Self::Refused { status } => *status == 429 || *status >= 500,
+            Self::NoClient | Self::Denied { .. } => false,
+        }
+    }
+}
+
 /// Revokes what `grant` holds: the tokens of each chain, all of which are tried. The first failure is told.
 pub async fn revoke(outbound: &Outbound, grant: &Grant, client: Option<&ClientCredentials>) -> Result<(), RevokeError> {
     let main = Box::pin(revoke_tokens(outbound, &grant.binding, &grant.tokens, client));

@@ -164,8 +164,8 @@ impl Shared {
             return Ok(respond((status, headers), Body::from_stream(events)));
         }
         let body = answer.bytes().await.map_err(std::io::Error::other)?;
-        let answer = Answer { parts: (status, headers), body };
         let list = parts.method == Method::GET && status.is_success() && is_list(&body);
+        let answer = Answer { parts: (status, headers), body };
         let answer = if list { self.perhaps_old(path, answer) } else { answer };
         Ok(respond(answer.parts, Body::from(answer.body)))
     }

@@ -398,7 +398,8 @@ impl Operator {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(began.elapsed() < Duration::from_mins(1), "did not stop: {}", self.log());
+            // It waits for answers for 80 seconds at most.
+            assert!(began.elapsed() < Duration::from_secs(95), "did not stop: {}", self.log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

@@ -36,8 +36,8 @@ pub struct Question {
     pub boot: u8,
     pub asked: bool,
     pub now: Second,
-    /// Since when the intent of another was seen.
-    pub seen: Option<Second>,
+    /// For how long the intent has been seen.
+    pub seen_for: Option<Second>,
     pub kind: Kind,
 }
 
@@ -61,7 +61,10 @@ fn ask(template: &GrantView, question: Question) -> Decision {
     let view = view(template, &question.view);
     let requested: BTreeSet<Option<String>> = question.asked.then_some(None).into_iter().collect();
     let (holder, boot) = (holder(question.holder), boot(question.holder, question.boot));
-    let asker = Asker { holder: &holder, boot: &boot, in_flight: None };
+    let intent = question.view.intent.map(|intent| intent.attempt.to_string());
+    let seen_for = intent.zip(question.seen_for.map(|seconds| SignedDuration::from_secs(seconds.into())));
+    let seen_for = seen_for.into_iter().collect();
+    let asker = Asker { holder: &holder, boot: &boot, in_flight: None, seen_for: &seen_for };
     let moment = Moment { now: at(question.now), requested: &requested, not_before: &BTreeMap::new() };
     match plan::next(&view, Timing::default(), question.kind.profile(), asker, moment) {
         Step::Wait(at) => Decision::Wait(at.map(second)),

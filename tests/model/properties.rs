@@ -66,6 +66,7 @@ pub fn properties() -> Vec<Property<Protocol>> {
         Property::always(NEVER_AGAIN, |_, state: &State| !state.is_marked(CREATED_AGAIN)),
         Property::always(ONE_AT_A_TIME, |_, state: &State| !state.is_marked(TOGETHER)),
         Property::always(NO_REVOCATION, |_, state: &State| !state.is_marked(BLIND)),
+        Property::always(NO_OUTLIVED, |_, state: &State| !state.is_marked(GHOST)),
         Property::always(NO_AVOIDABLE_LOSS, |model, state| !is_avoidable(model, state)),
         Property::always(NO_FALSE_END, |model, state| !is_falsely_ended(model, state)),
         Property::always(REPLAYED_IN_TIME, |_, state: &State| !state.is_marked(IDLE_IN_WINDOW)),
@@ -79,6 +80,7 @@ pub const NEVER_OLDER_EPOCH: &str = "an answer of an older epoch never replaces 
 pub const NEVER_AGAIN: &str = "a deleted grant is never created again by a refresh";
 pub const ONE_AT_A_TIME: &str = "never two requests with one refresh token";
 pub const NO_REVOCATION: &str = "no revocation by a blind replay";
+pub const NO_OUTLIVED: &str = "no revocation because a request outlived its sender";
 pub const NO_AVOIDABLE_LOSS: &str = "no avoidable loss";
 pub const NO_FALSE_END: &str = "a grant that works is not said to have ended";
 pub const REPLAYED_IN_TIME: &str = "within the window of grace it is replayed";

@@ -168,8 +168,10 @@ pub struct Replica {
     pub stage: Stage,
     /// The refresh that failed last.
     pub trouble: Option<Word>,
-    /// An intent of another that was seen, and since when.
+    /// The intent of another that was seen, and since when.
     pub seen: Option<(u8, Second)>,
+    /// The last attempt of this process that spent nothing, whatever still lies on the grant.
+    pub unspent: Option<u8>,
 }
 
 /// Faults and acts of people so far.
@@ -235,6 +237,7 @@ impl State {
             stage: Stage::Idle,
             trouble: None,
             seen: None,
+            unspent: None,
         };
         Self {
             now: MOMENTS[0],
@@ -320,6 +323,7 @@ impl State {
             if let Some((attempt, _)) = &mut replica.seen {
                 each(attempt);
             }
+            replica.unspent.iter_mut().for_each(&mut *each);
             match &mut replica.stage {
                 Stage::Intend(job)
                 | Stage::IntendAgain(job)

@@ -12,7 +12,10 @@ use super::system::{Api, Net, Protocol};
 /// The times of `grant::plan`, as whole seconds.
 const SEND_WINDOW: Second = 10;
 const REQUEST_TIMEOUT: Second = 30;
-const CLOCK_SKEW: Second = 5;
+/// How long the intent of another is respected that was seen.
+pub const IN_FLIGHT: Second = 45;
+/// How far the provider's clock may be from ours.
+const CLOCKS: Second = 5;
 
 /// Why a write was not carried out.
 enum Miss {
@@ -29,16 +32,20 @@ impl Protocol {
     /// What the plan says to a replica; `None` without a grant.
     pub fn decision(&self, state: &State, index: usize) -> Option<Decision> {
         let replica = &state.replicas[index];
-        let view = replica.cache?;
+        let mut view = replica.cache?;
+        if replica.unspent.is_some() && intended(view) == replica.unspent {
+            view.intent = None;
+        }
         let holder = match view.intent {
             Some(intent) if self.is_broken(Broken::OthersAreDead) => intent.holder,
             _ => u8::try_from(index).unwrap(),
         };
         let intent = view.intent.map(|intent| intent.attempt);
-        let seen = replica.seen.filter(|(attempt, _)| Some(*attempt) == intent).map(|(_, since)| since);
+        let seen = replica.seen.filter(|(attempt, _)| Some(*attempt) == intent);
+        let seen_for = seen.map(|(_, since)| state.now - since);
         let asked = state.asked > view.handled;
         let now = self.clock(state, index);
-        Some(decide(Question { view, holder, boot: replica.boot, asked, now, seen, kind: self.kind }))
+        Some(decide(Question { view, holder, boot: replica.boot, asked, now, seen_for, kind: self.kind }))
     }
 
     /// What the conditions have to say.
@@ -88,17 +95,13 @@ impl Protocol {
         let replica = &state.replicas[index];
         match replica.stage {
             Stage::Idle => self.next_stage(state, index).is_some(),
-            Stage::Forget => !self.flies(state, index),
+            Stage::Forget => {
+                let seen = replica.seen.map(|(attempt, _)| attempt);
+                let foreign = state.grant.and_then(|grant| grant.intent).filter(|of| usize::from(of.holder) != index);
+                !flies(state, index) || seen != foreign.map(|intent| intent.attempt)
+            }
             _ => true,
         }
-    }
-
-    /// Whether a refresh that a disconnect has to wait for may be on its way.
-    fn flies(&self, state: &State, index: usize) -> bool {
-        let flies = |intent: &Intent| {
-            usize::from(intent.holder) != index && self.clock(state, index) < intent.deadline + CLOCK_SKEW
-        };
-        state.grant.is_some_and(|grant| grant.intent.as_ref().is_some_and(flies))
     }
 
     /// A write with the version that was read.
@@ -138,15 +141,17 @@ impl Protocol {
             Stage::Idle => self.next_stage(state, index).unwrap_or(Stage::Idle),
             Stage::Intend(job) => self.intend(state, index, job, api),
             Stage::IntendAgain(job) => match (api, state.grant) {
-                (Api::Failed, _) => fail(&mut state.replicas[index], Word::Failing),
-                (_, Some(now)) if now.intent.is_some_and(|intent| intent.attempt == job.attempt) => {
+                (Api::Done, Some(now)) if now.intent.is_some_and(|intent| intent.attempt == job.attempt) => {
                     Stage::Check(Job { view: now, ..job })
                 }
-                _ => Stage::Idle,
+                _ => {
+                    spent_nothing(&mut state.replicas[index], &job);
+                    if api == Api::Failed { fail(&mut state.replicas[index], Word::Failing) } else { Stage::Idle }
+                }
             },
             Stage::Check(job) if state.now > job.send_by && !self.is_broken(Broken::SendsLate) => Stage::TakeBack(job),
             Stage::Check(job) => Stage::Send(job),
-            Stage::Send(job) => self.send(state, job),
+            Stage::Send(job) => self.send(state, index, job),
             Stage::Persist(job, serial) => self.persist(state, index, job, serial, api),
             Stage::PersistAgain(job, serial) if api == Api::Failed => Stage::PersistAgain(job, serial),
             Stage::PersistAgain(job, serial) => self.persist_again(state, index, job, serial),
@@ -190,6 +195,10 @@ impl Protocol {
             }
             Stage::Forget => match state.grant {
                 _ if api == Api::Failed => Stage::Idle,
+                Some(_) if flies(state, index) => {
+                    self.sight(state, index);
+                    Stage::Forget
+                }
                 Some(grant) => Stage::Revoke(grant),
                 None => {
                     (state.leaving, state.published) = (false, None);
@@ -212,12 +221,12 @@ impl Protocol {
         if self.is_broken(Broken::NoIntent) {
             return Stage::Check(job);
         }
-        if api == Api::Failed {
-            return fail(&mut state.replicas[index], Word::Failing);
-        }
         let now = self.clock(state, index);
         state.attempts += 1;
         job.attempt = state.attempts;
+        if api == Api::Failed {
+            return Stage::IntendAgain(job);
+        }
         let replay = job.replay.filter(|_| !self.is_broken(Broken::FirstSendForgotten));
         let intent = Intent {
             attempt: job.attempt,
@@ -231,21 +240,19 @@ impl Protocol {
             state.mark(marks::HELD_AT_LAST);
         }
         match self.write(state, &job.view, |grant| grant.intent = Some(intent)) {
-            Ok(_) if api == Api::AnswerLost => fail(&mut state.replicas[index], Word::Failing),
-            // The client has sent the write again, which met its own first.
-            Ok(_) if api == Api::Repeated => Stage::IntendAgain(job),
+            Ok(_) if api == Api::AnswerLost => Stage::IntendAgain(job),
             Ok(grant) => Stage::Check(Job { view: grant, ..job }),
             Err(Miss::Conflict) => Stage::IntendAgain(job),
             Err(Miss::Missing) => Stage::Idle,
         }
     }
 
-    fn send(&self, state: &mut State, job: Job) -> Stage {
+    fn send(&self, state: &mut State, index: usize, job: Job) -> Stage {
         let request = Request {
             book: job.view.book,
             serial: job.view.serial,
             late: state.now > job.send_by && !self.is_broken(Broken::SendsLate),
-            last: state.now >= last_replay(&job.view),
+            last: self.clock(state, index) >= last_replay(&job.view),
         };
         let same = |other: &Request| (other.book, other.serial) == (request.book, request.serial);
         let others: Vec<_> = state.in_flight().filter(same).collect();
@@ -316,7 +323,11 @@ impl Protocol {
     }
 
     fn take_back(&self, state: &mut State, index: usize, job: Job, api: Api) {
-        if (job.replay.is_some() && !self.is_broken(Broken::ReplayTakenBack)) || api == Api::Failed {
+        if job.replay.is_some() && !self.is_broken(Broken::ReplayTakenBack) {
+            return;
+        }
+        state.replicas[index].unspent = Some(job.attempt);
+        if api == Api::Failed {
             return;
         }
         let done = self.write(state, &job.view, |grant| grant.intent = None);
@@ -405,7 +416,7 @@ impl Protocol {
         } else {
             book.is_good(self.kind, held.serial, state.now)
         };
-        if probe && !unused && self.clock(state, index) + CLOCK_SKEW >= held.expires() {
+        if probe && !unused && self.clock(state, index) + CLOCKS >= held.expires() {
             return fail(&mut state.replicas[index], Word::Ambiguous);
         }
         if unused {
@@ -438,6 +449,27 @@ fn has_answer(state: &State, grant: &Grant) -> bool {
         _ => false,
     };
     state.replicas.iter().any(has)
+}
+
+/// The attempt of an unfinished refresh.
+pub fn intended(grant: Grant) -> Option<u8> {
+    grant.intent.map(|intent| intent.attempt)
+}
+
+/// Whether a refresh that a disconnect has to wait for may be on its way.
+fn flies(state: &State, index: usize) -> bool {
+    let seen = state.replicas[index].seen;
+    state.grant.and_then(|grant| grant.intent).is_some_and(|intent| {
+        let over = seen.is_some_and(|(of, since)| of == intent.attempt && state.now >= since + IN_FLIGHT);
+        usize::from(intent.holder) != index && !over
+    })
+}
+
+/// Nothing was sent, although the intent may have been written.
+fn spent_nothing(replica: &mut Replica, job: &Job) {
+    if job.replay.is_none() {
+        replica.unspent = Some(job.attempt);
+    }
 }
 
 fn fail(replica: &mut Replica, word: Word) -> Stage {

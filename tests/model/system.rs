@@ -12,13 +12,12 @@ use super::mutants::Broken;
 use super::properties as marks;
 use super::provider::Reply;
 use super::state::{Book, Ended, Grant, MOMENTS, Second, Stage, State};
+use super::steps::{IN_FLIGHT, intended};
 
 /// What becomes of a request to the API server.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub enum Api {
     Done,
-    /// Carried out; the answer was lost, and the client's repetition met it.
-    Repeated,
     /// Carried out, and told as an error.
     AnswerLost,
     Failed,
@@ -192,21 +191,28 @@ impl Protocol {
         }
         let replica = &mut state.replicas[index];
         (replica.up, replica.frozen, replica.stage, replica.cache) = (false, false, Stage::Idle, None);
-        (replica.trouble, replica.seen) = (None, None);
+        (replica.trouble, replica.seen, replica.unspent) = (None, None, None);
         replica.boot += 1;
     }
 
     /// The watch of a replica delivers, or its first list does.
     pub fn sync(&self, state: &mut State, index: usize) {
-        let (now, grant) = (state.now, state.grant);
+        let grant = state.grant;
         let replica = &mut state.replicas[index];
         replica.cache = grant;
-        let foreign = grant.and_then(|grant| grant.intent).filter(|intent| usize::from(intent.holder) != index);
-        match (foreign, replica.seen) {
-            (Some(intent), Some((seen, _))) if seen == intent.attempt => {}
-            (Some(intent), _) => replica.seen = Some((intent.attempt, now)),
-            (None, _) => replica.seen = None,
-        }
+        replica.unspent = replica.unspent.filter(|attempt| grant.and_then(intended) == Some(*attempt));
+        self.sight(state, index);
+    }
+
+    /// A replica notes whose intent lies on the grant, and since when.
+    pub fn sight(&self, state: &mut State, index: usize) {
+        let (now, intent) = (state.now, state.grant.and_then(|grant| grant.intent));
+        let replica = &mut state.replicas[index];
+        let foreign = intent.filter(|intent| usize::from(intent.holder) != index);
+        replica.seen = foreign.map(|intent| match replica.seen {
+            Some((attempt, since)) if attempt == intent.attempt => (attempt, since),
+            _ => (intent.attempt, now),
+        });
     }
 
     pub fn restart(&self, state: &mut State, index: usize) {
@@ -242,7 +248,10 @@ impl Protocol {
         let next = MOMENTS.into_iter().find(|at| *at > state.now)?;
         let healthy = |index: &usize| state.replicas[*index].up && !state.replicas[*index].frozen;
         let awaited = (0..state.replicas.len()).filter(healthy).filter_map(|index| {
-            let skew = self.clock(state, index) - state.now;
+            let (skew, replica) = (self.clock(state, index) - state.now, &state.replicas[index]);
+            if replica.stage == Stage::Forget {
+                return Some(replica.seen?.1 + IN_FLIGHT);
+            }
             match self.decision(state, index)? {
                 Decision::Wait(Some(at)) | Decision::InFlight(at) | Decision::Ambiguous(at) => Some(at - skew),
                 _ => None,
@@ -278,8 +287,8 @@ impl Protocol {
 /// How a step of this stage can fail at the API server.
 fn failures(stage: Stage) -> &'static [Api] {
     match stage {
-        Stage::Intend(_) => &[Api::Repeated, Api::AnswerLost, Api::Failed],
-        Stage::Persist(..)
+        Stage::Intend(_)
+        | Stage::Persist(..)
         | Stage::TakeBack(_)
         | Stage::End(_)
         | Stage::Publish(_)

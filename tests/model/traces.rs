@@ -2,7 +2,7 @@
 //!
 //! One replica that is restarted in place when it dies, and up to two faults. Of all such paths those are kept that are the
 //! first to spoil a request in a way, at a kind of provider, for a first request or for a replay.
-//! `tests/faults/replay.rs` plays them; `UPDATE=1 cargo test --test model traces` writes them anew.
+//! `UPDATE=1 cargo test --test model traces` writes them anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,10 +74,9 @@ impl Walk {
                 ("500 before", vec![Action::Deliver(0, Net::Vanished)]),
                 ("killed before", vec![killed(None), Action::Restart(0)]),
             ],
-            stage => {
-                let lost = if matches!(stage, Stage::Intend(_)) { Api::Repeated } else { Api::AnswerLost };
+            _ => {
                 vec![
-                    ("answer lost", vec![Action::Step(0, lost)]),
+                    ("answer lost", vec![Action::Step(0, Api::AnswerLost)]),
                     ("500 before", vec![Action::Step(0, Api::Failed)]),
                     ("killed before", vec![killed(None), Action::Restart(0)]),
                     ("killed after", vec![Action::Step(0, Api::Done), killed(None), Action::Restart(0)]),

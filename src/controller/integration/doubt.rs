@@ -81,7 +81,10 @@ impl Run<'_> {
 
     /// These tokens are the newest: this process got them, or has asked.
     pub(super) fn be_sure(&self, situation: &Situation<'_>, view: &GrantView, set: Option<&str>) {
-        let Some(version) = version(view, set) else { return };
+        let askable = |(_, usable): &(_, &Usable)| usable.endpoints.introspection.is_some();
+        let (Some(_), Some(version)) = (situation.served_by_oauth().filter(askable), version(view, set)) else {
+            return;
+        };
         self.context.memories.update(&situation.uid, |memory| memory.sure.insert(set.map(str::to_owned), version));
     }
 }

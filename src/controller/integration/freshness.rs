@@ -185,19 +185,19 @@ impl Run<'_> {
         asked: Option<Asked>,
     ) -> Outcome {
         let Some(view) = situation.grant.clone() else { return Outcome::Superseded };
+        let planned = planned(situation, set.as_deref());
+        let lane = if asked.is_some() { Lane::Request } else { Lane::Expiry };
+        let _pass = self.context.lanes.enter(lane, expiry(&view, set.as_deref())).await;
         let doubt = if replay.is_none() { self.doubt(situation, usable, set.as_deref()).await } else { Doubt::Unknown };
         if let Doubt::Past(outcome) = doubt {
             return outcome;
         }
-        let planned = planned(situation, set.as_deref());
-        let lane = if asked.is_some() { Lane::Request } else { Lane::Expiry };
-        let _pass = self.context.lanes.enter(lane, expiry(&view, set.as_deref())).await;
         let requested = asked.is_some();
         let handled = asked
             .filter(|asked| asked.last)
             .map(|asked| requests::with(situation, &BTreeMap::new(), &[(request::REFRESH, asked.value)]));
-        let asked = matches!(doubt, Doubt::Good);
-        let job = Job { uid: situation.uid.clone(), view, set, replay, handled, asked };
+        let known_good = matches!(doubt, Doubt::Good);
+        let job = Job { uid: situation.uid.clone(), view, set, replay, handled, known_good };
         let started = Timestamp::now();
         let outcome = refresh::refresh(self.context, usable, job).await;
         let provider = &usable.provider.reference.name;

@@ -104,7 +104,7 @@ impl Run<'_> {
     async fn begin_again(&self, situation: &Situation<'_>, usable: &Usable, held: Held, intent: &Intent) -> Outcome {
         let _pass = self.context.lanes.enter(Lane::Expiry, expiry(&held.view, intent.set.as_deref())).await;
         let (uid, set) = (situation.uid.clone(), intent.set.clone());
-        let job = Job { uid, view: held.view, set, replay: None, handled: None, asked: true };
+        let job = Job { uid, view: held.view, set, replay: None, handled: None, known_good: true };
         refresh::refresh(self.context, usable, job).await
     }
 
