@@ -70,7 +70,7 @@ async fn a_process_that_is_killed_at_random_loses_nothing_that_could_be_kept() {
         }
     }
 
-    eventually("everything is decided", async || witness.unfinished().is_empty()).await;
+    witness.settled(PATIENCE).await;
     mend(&world, &crowd, &witness, &operator, &mut tally).await;
     assert_eq!(operator.terminate().await, Some(0));
     let report = oracle::audit(&world, &crowd.apps).await;
