@@ -75,7 +75,7 @@ async fn frozen_replicas_and_a_flapping_lease_do_not_make_two_requests_meet() {
     tokio::join!(join_all(freezing), flap(&world, chance.fork(), Arc::clone(&flaps), end));
 
     // What was cut off is taken up by another replica past the deadline of its intent.
-    witness.settled(Duration::from_secs(180)).await;
+    witness.settled(Duration::from_mins(3)).await;
     join_all(operators.iter_mut().map(Operator::terminate)).await;
     let freezes = freezes.into_inner().unwrap();
     let report = oracle::audit(&world, &crowd.apps).await;

@@ -15,7 +15,7 @@ const PROMISED: Duration = Duration::from_secs(10);
 /// A recovery that takes longer is printed with the log.
 const SLOW: Duration = Duration::from_secs(4);
 /// No recovery takes longer, or something is broken.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a process may work, at most, before it is killed.
 const LONGEST_LIFE: f64 = 0.8;
 /// One of so many processes is killed while it is still starting.

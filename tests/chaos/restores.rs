@@ -77,13 +77,13 @@ async fn end(world: &World, crowd: &Crowd, mut operator: Operator) {
         report.count(told) == crowd.plan.size
     };
     let began = std::time::Instant::now();
-    while !decided().await && began.elapsed() < Duration::from_secs(60) {
+    while !decided().await && began.elapsed() < Duration::from_mins(1) {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     println!("decided {:.1} s after the restore", began.elapsed().as_secs_f64());
     // The load goes on: those that were kept are refreshed, those that were lost are left alone.
     tokio::time::sleep(Duration::from_secs(LIFETIME.into())).await;
-    witness.settled(Duration::from_secs(60)).await;
+    witness.settled(Duration::from_mins(1)).await;
     let log = operator.log();
     assert_eq!(operator.terminate().await, Some(0));
     let report = oracle::audit(world, &crowd.apps).await;
