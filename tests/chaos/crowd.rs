@@ -14,7 +14,7 @@ use crate::world::{FRONTEND, World, condition, eventually, eventually_within, is
 pub const TENANT: &str = "crowd";
 
 /// A machine may have other things to do.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// How the apps of a crowd are.
 #[derive(Clone, Copy, Debug)]

@@ -23,7 +23,7 @@ use crate::figures::{chance, setting};
 use crate::oracle;
 use crate::sandbox::{Endpoint, Entry};
 use crate::witness::Witness;
-use crate::world::{Flags, OPERATOR, Operator, World, eventually_within};
+use crate::world::{Flags, OPERATOR, Operator, World};
 
 const REPLICAS: u16 = 3;
 /// Past the deadline of an intent, so that another replica takes it up meanwhile.
@@ -75,8 +75,7 @@ async fn frozen_replicas_and_a_flapping_lease_do_not_make_two_requests_meet() {
     tokio::join!(join_all(freezing), flap(&world, chance.fork(), Arc::clone(&flaps), end));
 
     // What was cut off is taken up by another replica past the deadline of its intent.
-    let patience = Duration::from_secs(90);
-    eventually_within(patience, "everything is decided", async || witness.unfinished().is_empty()).await;
+    witness.settled(Duration::from_mins(3)).await;
     join_all(operators.iter_mut().map(Operator::terminate)).await;
     let freezes = freezes.into_inner().unwrap();
     let report = oracle::audit(&world, &crowd.apps).await;

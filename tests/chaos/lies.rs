@@ -12,7 +12,7 @@ use crate::figures::{chance, setting};
 use crate::liar::Liar;
 use crate::oracle;
 use crate::witness::Witness;
-use crate::world::{Flags, Operator, World, eventually_within};
+use crate::world::{Flags, Operator, World};
 
 fn plan() -> Plan {
     Plan { size: setting("INTEGRATIONS", 24) as usize, lifetime: 9, latency: 120 }
@@ -25,7 +25,7 @@ fn seconds() -> u64 {
 
 fn flags(index: u16, more: &[&str]) -> Flags {
     let arguments = ["--log", "info"].iter().chain(more).map(ToString::to_string).collect();
-    Flags { index, arguments, ..Flags::default() }
+    Flags { arguments, index, ..Flags::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,8 +117,7 @@ fn set(clock: &Path, seconds: i64) {
 
 /// Everything is decided in the end; nothing was lost, and nothing was sent twice at once.
 async fn judge(world: &World, crowd: &Crowd, witness: &Witness, mut operators: Vec<Operator>) {
-    let patience = Duration::from_secs(120);
-    eventually_within(patience, "everything is decided", async || witness.unfinished().is_empty()).await;
+    witness.settled(Duration::from_mins(3)).await;
     for operator in &mut operators {
         assert_eq!(operator.terminate().await, Some(0));
     }

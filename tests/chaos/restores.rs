@@ -10,7 +10,7 @@ use crate::crowd::{Crowd, Plan};
 use crate::figures::setting;
 use crate::oracle::{self, Report, Verdict};
 use crate::witness::Witness;
-use crate::world::{Flags, Operator, World, eventually, eventually_within};
+use crate::world::{Flags, Operator, World, eventually_within};
 
 /// Seconds that an access token lives.
 const LIFETIME: u32 = 12;
@@ -74,16 +74,16 @@ async fn end(world: &World, crowd: &Crowd, mut operator: Operator) {
     let decided = async || {
         let report = oracle::audit(world, &crowd.apps).await;
         let told = |verdict: &Verdict| matches!(verdict, Verdict::Kept | Verdict::LostAndTold { .. });
-        report.count(told) == crowd.plan.size && witness.unfinished().is_empty()
+        report.count(told) == crowd.plan.size
     };
     let began = std::time::Instant::now();
-    while !decided().await && began.elapsed() < Duration::from_secs(60) {
+    while !decided().await && began.elapsed() < Duration::from_mins(1) {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     println!("decided {:.1} s after the restore", began.elapsed().as_secs_f64());
     // The load goes on: those that were kept are refreshed, those that were lost are left alone.
     tokio::time::sleep(Duration::from_secs(LIFETIME.into())).await;
-    eventually("nothing is unfinished", async || witness.unfinished().is_empty()).await;
+    witness.settled(Duration::from_mins(1)).await;
     let log = operator.log();
     assert_eq!(operator.terminate().await, Some(0));
     let report = oracle::audit(world, &crowd.apps).await;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use integration_operator::grant::{GrantView, Intent};
@@ -13,7 +13,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
-use crate::world::{OPERATOR, World};
+use crate::world::{OPERATOR, World, eventually_within};
 
 /// Sees every change of a grant; stops when dropped.
 pub struct Witness {
@@ -87,6 +87,20 @@ impl Witness {
     pub fn unfinished(&self) -> BTreeSet<String> {
         let seen = self.seen();
         seen.grants.values().filter(|view| is_unfinished(view)).map(|view| view.name.clone()).collect()
+    }
+
+    /// Waits until every refresh that is unfinished now is decided. The load goes on meanwhile: new ones do not count, and a
+    /// process that is stopped brings its own to their end.
+    pub async fn settled(&self, patience: Duration) {
+        let open = self.attempts();
+        eventually_within(patience, "everything is decided", async || open.is_disjoint(&self.attempts())).await;
+    }
+
+    /// The attempts that are unfinished.
+    fn attempts(&self) -> BTreeSet<String> {
+        let seen = self.seen();
+        let open = seen.grants.values().filter(|view| is_unfinished(view)).flat_map(|view| &view.intents);
+        open.map(|intent| intent.attempt.clone()).collect()
     }
 
     /// The integrations whose grants have ended: namespace and name.
