@@ -23,6 +23,9 @@ pub const SEND_WINDOW: SignedDuration = SignedDuration::from_secs(10);
 /// How long after another process's intent was first seen its request may be on its way: [`SEND_WINDOW`],
 /// [`REQUEST_TIMEOUT`], and a little. Counted by the clock of who looks: those of two machines are never compared.
 pub const IN_FLIGHT: SignedDuration = SignedDuration::from_secs(45);
+/// How long after an unfinished refresh was first seen the provider may still be at work on it, though its client has
+/// hung up or died. Asked within this time it may say that nothing was done, and do it a moment later.
+pub const AT_WORK: SignedDuration = SignedDuration::from_secs(8);
 /// How long before the end of a replay window we stop replaying.
 pub const GRACE_MARGIN: SignedDuration = SignedDuration::from_secs(30);
 /// How long before expiry the last replay is made, at most; a tenth of the lifetime where that is shorter.
@@ -114,7 +117,7 @@ pub fn next(view: &GrantView, timing: Timing, profile: Profile, asker: Asker<'_>
     let living = view.summary.chains().filter(|(_, chain)| chain.ended.is_none());
     let plans = living.filter_map(|(set, chain)| {
         let (at, act) = match view.intent(set) {
-            Some(intent) => recover(&chain, intent, profile, moment.now),
+            Some(intent) => recover(&chain, intent, profile, seen_for(asker, intent), moment.now),
             None => fresh(view, set, &chain, timing, moment)?,
         };
         let set = set.map(str::to_owned);
@@ -131,8 +134,13 @@ fn in_flight_until(view: &GrantView, intent: &Intent, asker: Asker<'_>, now: Tim
     } else {
         intent.holder != asker.holder
     };
-    let left = IN_FLIGHT - asker.seen_for.get(&intent.attempt).copied().unwrap_or_default();
+    let left = IN_FLIGHT - seen_for(asker, intent);
     (alive && intent.epoch == view.summary.epoch && left > SignedDuration::ZERO).then(|| now + left)
+}
+
+/// For how long this process has seen an intent.
+fn seen_for(asker: Asker<'_>, intent: &Intent) -> SignedDuration {
+    asker.seen_for.get(&intent.attempt).copied().unwrap_or_default()
 }
 
 /// Of what can be done now: what is unfinished, then what was due first.
@@ -164,19 +172,26 @@ fn fresh(
 }
 
 /// A refresh of this chain was begun and its end is not known.
-fn recover(chain: &ChainSummary, intent: &Intent, profile: Profile, now: Timestamp) -> (Timestamp, Step) {
+fn recover(
+    chain: &ChainSummary,
+    intent: &Intent,
+    profile: Profile,
+    seen_for: SignedDuration,
+    now: Timestamp,
+) -> (Timestamp, Step) {
+    let settled = now + (AT_WORK - seen_for).max(SignedDuration::ZERO);
     let replay = Step::Refresh { set: intent.set.clone(), replay: Some(intent.first_sent) };
     match profile.rotation {
         Rotation::None | Rotation::Lenient => (now, replay),
         Rotation::Grace if now <= intent.first_sent + profile.grace - GRACE_MARGIN => (now, replay),
-        Rotation::Grace | Rotation::Strict if profile.introspection => (now, Step::Introspect(intent.clone())),
+        Rotation::Grace | Rotation::Strict if profile.introspection => (settled, Step::Introspect(intent.clone())),
         // A token that has expired is refused whatever became of the refresh.
         Rotation::Grace | Rotation::Strict
             if profile.old_access_token == OldAccessToken::Dies
                 && profile.probe
                 && now < last_replay(chain, intent) =>
         {
-            (now, Step::Probe(intent.clone()))
+            (settled, Step::Probe(intent.clone()))
         }
         Rotation::Grace | Rotation::Strict => (last_replay(chain, intent), replay),
     }
@@ -381,9 +396,13 @@ mod tests {
         assert_eq!(step(&view, strict, ASKER, moment(2_450)), ambiguous(None, 3_540, 3_540));
         assert_eq!(step(&view, strict, ASKER, moment(3_540)), replay(None));
         let asks = Profile { introspection: true, ..strict };
-        assert!(matches!(step(&view, asks, ASKER, moment(2_450)), Step::Introspect(_)));
+        assert_eq!(step(&view, asks, ASKER, moment(2_450)), ambiguous(None, 2_458, 2_458), "it may be at work on it");
+        let seen_for = BTreeMap::from([("a".to_owned(), AT_WORK)]);
+        let settled = Asker { seen_for: &seen_for, ..ASKER };
+        assert!(matches!(step(&view, asks, settled, moment(2_450)), Step::Introspect(_)));
         let dies = Profile { old_access_token: OldAccessToken::Dies, probe: true, ..strict };
-        assert!(matches!(step(&view, dies, ASKER, moment(2_450)), Step::Probe(_)));
+        assert_eq!(step(&view, dies, ASKER, moment(2_450)), ambiguous(None, 2_458, 2_458));
+        assert!(matches!(step(&view, dies, settled, moment(2_450)), Step::Probe(_)));
         assert_eq!(
             step(&view, dies, ASKER, moment(3_540)),
             replay(None),
@@ -399,10 +418,12 @@ mod tests {
         let now = moment(2_960);
         assert_eq!(step(&view, profile(Rotation::None), ASKER, now), replay(user()));
         let asks = Profile { introspection: true, ..profile(Rotation::Strict) };
-        let Step::Introspect(of) = step(&view, asks, ASKER, now) else { panic!("not asked") };
+        let seen_for = BTreeMap::from([("a".to_owned(), AT_WORK)]);
+        let settled = Asker { seen_for: &seen_for, ..ASKER };
+        let Step::Introspect(of) = step(&view, asks, settled, now) else { panic!("not asked") };
         assert_eq!(of.set, user());
         let dies = Profile { old_access_token: OldAccessToken::Dies, probe: true, ..profile(Rotation::Strict) };
-        assert!(matches!(step(&view, dies, ASKER, now), Step::Probe(of) if of.set == user()));
+        assert!(matches!(step(&view, dies, settled, now), Step::Probe(of) if of.set == user()));
     }
 
     #[test]
