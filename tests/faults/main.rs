@@ -29,7 +29,6 @@ mod cell;
 mod matrix;
 mod names;
 mod proxy;
-mod replay;
 mod stage;
 
 use std::time::Instant;

@@ -285,8 +285,7 @@ impl Shared {
         }
         let door = {
             let mut state = self.state();
-            let Seen { request, occurrence, .. } = state.seen[index].clone();
-            state.traps.retain(|trap| trap.request != request || trap.occurrence != occurrence);
+            state.traps.retain(|trap| trap.fault != fault);
             if fault == Fault::Refused { state.door.take() } else { None }
         };
         if let Some(door) = door {
