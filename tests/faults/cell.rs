@@ -13,7 +13,7 @@ use crate::stage::{Profile, Stage, TENANT};
 use crate::world::{OPERATOR, condition, is_ready};
 use integration_operator::grant::store::grant_name;
 
-const REFRESH: &str = "integrations.tms.dev/refresh-requested-at";
+pub const REFRESH: &str = "integrations.tms.dev/refresh-requested-at";
 const DISCONNECT: &str = "integrations.tms.dev/disconnect-requested-at";
 /// How long an end may take: a stalled answer is waited for half a minute, twice at most.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -164,7 +164,7 @@ fn objects(seen: &[Seen]) -> BTreeMap<String, usize> {
     objects
 }
 
-struct Run<'a> {
+pub struct Run<'a> {
     project: String,
     cell: &'a Cell,
     /// Generation, before the operation.
@@ -176,8 +176,23 @@ struct Run<'a> {
     seen: Option<(Vec<Seen>, Vec<Seen>)>,
 }
 
-impl Run<'_> {
-    fn name(&self) -> String {
+impl<'a> Run<'a> {
+    pub fn new(cell: &'a Cell, project: &str) -> Self {
+        Self { project: project.to_owned(), cell, before: 0, asked: String::new(), again: false, seen: None }
+    }
+
+    /// From now on the operation is made.
+    pub fn begin(&mut self) {
+        self.before = 1;
+        self.asked = crate::world::now();
+    }
+
+    /// The value of the request.
+    pub fn asked(&self) -> &str {
+        &self.asked
+    }
+
+    pub fn name(&self) -> String {
         format!("{}.{}", self.project, self.type_())
     }
 
@@ -269,7 +284,7 @@ impl Run<'_> {
         Ok(if self.again { Outcome::KeptAgain } else { Outcome::Kept })
     }
 
-    async fn refreshed(&mut self, stage: &mut Stage) -> Result<Outcome, String> {
+    pub async fn refreshed(&mut self, stage: &mut Stage) -> Result<Outcome, String> {
         let began = Instant::now();
         loop {
             let found = stage.world.integrations(TENANT).get(&self.name()).await.unwrap();
@@ -318,7 +333,7 @@ impl Run<'_> {
         Ok(if revoked { Outcome::Revoked } else { Outcome::Forgotten })
     }
 
-    async fn until(&self, stage: &Stage, what: &str, check: impl AsyncFn(&Self, &Stage) -> bool) -> Result<(), String> {
+    pub async fn until(&self, stage: &Stage, what: &str, check: impl AsyncFn(&Self, &Stage) -> bool) -> Result<(), String> {
         let began = Instant::now();
         while !check(self, stage).await {
             if began.elapsed() > PATIENCE {
@@ -330,7 +345,7 @@ impl Run<'_> {
     }
 
     /// Whether this epoch, and at least this generation, is held, is what the provider has last given, is published and told.
-    async fn is_whole(&self, stage: &Stage, epoch: u64, generation: u64) -> bool {
+    pub async fn is_whole(&self, stage: &Stage, epoch: u64, generation: u64) -> bool {
         let Some(grant) = self.grant(stage).await else { return false };
         let newer = grant["epoch"] == epoch && grant["generation"].as_u64() >= Some(generation);
         let (Some(refresh), Some(access)) =
@@ -387,7 +402,7 @@ impl Run<'_> {
     }
 
     /// Takes the project away, so that the next cell is alone.
-    async fn clear(&self, stage: &mut Stage) {
+    pub async fn clear(&self, stage: &mut Stage) {
         let api = stage.world.integrations(TENANT);
         let _ = api.delete(&self.name(), &DeleteParams::default()).await;
         let began = Instant::now();

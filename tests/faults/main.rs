@@ -29,6 +29,7 @@ mod cell;
 mod matrix;
 mod names;
 mod proxy;
+mod replay;
 mod stage;
 
 use std::time::Instant;

@@ -285,7 +285,8 @@ impl Shared {
         }
         let door = {
             let mut state = self.state();
-            state.traps.retain(|trap| trap.fault != fault);
+            let Seen { request, occurrence, .. } = state.seen[index].clone();
+            state.traps.retain(|trap| trap.request != request || trap.occurrence != occurrence);
             if fault == Fault::Refused { state.door.take() } else { None }
         };
         if let Some(door) = door {

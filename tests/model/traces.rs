@@ -2,7 +2,7 @@
 //!
 //! One replica that is restarted in place when it dies, and up to two faults. Of all such paths those are kept that are the
 //! first to spoil a request in a way, at a kind of provider, for a first request or for a replay.
-//! `UPDATE=1 cargo test --test model traces` writes them anew.
+//! `tests/faults/replay.rs` plays them; `UPDATE=1 cargo test --test model traces` writes them anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
