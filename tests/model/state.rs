@@ -168,7 +168,7 @@ pub struct Replica {
     pub stage: Stage,
     /// The refresh that failed last.
     pub trouble: Option<Word>,
-    /// The intent of another that was seen, and since when.
+    /// The intent that was seen, and since when.
     pub seen: Option<(u8, Second)>,
     /// The last attempt of this process that spent nothing, whatever still lies on the grant.
     pub unspent: Option<u8>,

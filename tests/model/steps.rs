@@ -97,8 +97,8 @@ impl Protocol {
             Stage::Idle => self.next_stage(state, index).is_some(),
             Stage::Forget => {
                 let seen = replica.seen.map(|(attempt, _)| attempt);
-                let foreign = state.grant.and_then(|grant| grant.intent).filter(|of| usize::from(of.holder) != index);
-                !flies(state, index) || seen != foreign.map(|intent| intent.attempt)
+                let intent = state.grant.and_then(|grant| grant.intent);
+                !flies(state, index) || seen != intent.map(|intent| intent.attempt)
             }
             _ => true,
         }

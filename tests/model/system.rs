@@ -208,8 +208,7 @@ impl Protocol {
     pub fn sight(&self, state: &mut State, index: usize) {
         let (now, intent) = (state.now, state.grant.and_then(|grant| grant.intent));
         let replica = &mut state.replicas[index];
-        let foreign = intent.filter(|intent| usize::from(intent.holder) != index);
-        replica.seen = foreign.map(|intent| match replica.seen {
+        replica.seen = intent.map(|intent| match replica.seen {
             Some((attempt, since)) if attempt == intent.attempt => (attempt, since),
             _ => (intent.attempt, now),
         });
@@ -277,6 +276,8 @@ impl Protocol {
         if replayable && decisions.iter().any(|decision| matches!(decision, Decision::Ambiguous(_))) {
             state.mark(marks::IDLE_IN_WINDOW);
         }
+        // Whoever looks at it again notes the intent that lies there.
+        minds.iter().for_each(|index| self.sight(state, *index));
         state.now = to;
         if !lost && marks::is_lost(self, state) && state.is_marked(marks::LOST) {
             state.mark(marks::WINDOW);
