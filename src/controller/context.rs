@@ -86,15 +86,36 @@ impl Context {
                 .inspect_err(|error| tracing::error!(namespace, name, %error, "a grant cannot be read"))
                 .ok()
         });
-        let recent = self.memories.look(uid, |memory| memory.recent.clone()).flatten();
-        match (cached, recent) {
-            (Some(cached), Some(recent)) if recent.uid == cached.uid && !cached.at_least(&recent) => Some(*recent),
-            (Some(cached), Some(_)) => {
-                self.memories.update(uid, |memory| memory.recent = None);
-                Some(cached)
-            }
-            (cached, _) => cached,
+        let known = self.memories.look(uid, |memory| Some((memory.recent.clone()?, memory.shown_wrongly.clone())));
+        let Some((recent, wrong)) = known.flatten() else { return cached };
+        let shown = cached.as_ref().map_or("", |cached| cached.resource_version.as_str());
+        let newer = cached.as_ref().is_some_and(|cached| recent.uid == cached.uid && !cached.at_least(&recent));
+        if newer || wrong.as_deref() == Some(shown) {
+            return Some(*recent);
         }
+        self.memories.update(uid, |memory| (memory.recent, memory.shown_wrongly) = (None, None));
+        cached
+    }
+
+    /// The same where the watch shows none, or one that a write has proved wrong: the API server is asked.
+    pub async fn stored_grant(&self, namespace: &str, name: &str, uid: &str) -> Result<Option<GrantView>, StoreError> {
+        let grant = grant_name(namespace, name);
+        let reference = ObjectRef::new(&grant).within(&self.own_namespace);
+        let shown = self.grant_cache.get(&reference).and_then(|secret| secret.metadata.resource_version.clone());
+        let found = self.grants.find(&grant).await?.map(|found| found.view);
+        let shown = shown.unwrap_or_default();
+        self.memories.update(uid, |memory| {
+            let right = found.as_ref().is_none_or(|view| view.resource_version == shown);
+            (memory.recent, memory.shown_wrongly) =
+                if right { (None, None) } else { (found.clone().map(Box::new), Some(shown)) };
+        });
+        Ok(found)
+    }
+
+    /// Whether this process, or what was told before it, knows of a grant.
+    pub fn has_held(&self, integration: &ProjectIntegration, uid: &str) -> bool {
+        let told = integration.status.as_ref().is_some_and(|status| status.token.is_some());
+        told || self.memories.look(uid, |memory| memory.written[0] > 0).unwrap_or_default()
     }
 
     /// How urgent the next reconcile of an integration is: people wait for it, or a token expires.
@@ -194,11 +215,5 @@ impl Context {
     pub fn passes(&self, uid: &str, view: &GrantView) {
         let version = view.resource_version.parse().unwrap_or_default();
         self.memories.update(uid, |memory| memory.note(version));
-    }
-
-    /// What we wrote last is not what is stored: somebody else wrote since, or the store went back to a backup. From here on
-    /// the watch is believed, however old it looks beside it.
-    pub fn disbelieve(&self, uid: &str) {
-        self.memories.update(uid, |memory| memory.recent = None);
     }
 }

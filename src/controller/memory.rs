@@ -20,6 +20,9 @@ const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(5);
 pub struct Memory {
     /// The grant as we last wrote it, until the watch has caught up.
     pub recent: Option<Box<GrantView>>,
+    /// The version that the watch shows, empty where it shows none, while it is known that `recent` is what is stored:
+    /// the watch may have been given an old list, or hang at a version that a restored backup has not reached yet.
+    pub shown_wrongly: Option<String>,
     /// The resourceVersions of our last writes to the grant: what the watch delivers with one of them is no news.
     pub written: [u64; 4],
     /// Whether a refresh is on its way from this very process.

@@ -71,10 +71,10 @@ pub struct Job {
 /// Carries a refresh out, in a task of its own.
 pub async fn refresh(context: &Arc<Context>, usable: &Usable, job: Job) -> Outcome {
     let (shared, usable) = (Arc::clone(context), usable.clone());
-    let (uid, owner) = (job.uid.clone(), job.uid.clone());
+    let (uid, owner) = (job.uid.clone(), job.view.summary.integration.clone());
     let tasks = context.tasks.clone();
     let task = tasks.spawn(trace::carried(async move {
-        let (context, uid) = (shared, owner);
+        let context = shared;
         let attempt = uuid::Uuid::new_v4().to_string();
         context.memories.update(&uid, |memory| memory.in_flight = Some(attempt.clone()));
         let run = Run { context: &context, usable: &usable, job: &job, attempt: &attempt };
@@ -95,7 +95,9 @@ pub async fn refresh(context: &Arc<Context>, usable: &Usable, job: Job) -> Outco
     if let Ok(Err(error)) = &result
         && error.is_conflict()
     {
-        context.disbelieve(&uid);
+        // Somebody else wrote, or the store went back to a backup.
+        let known = context.stored_grant(&owner.namespace, &owner.name, &owner.uid).await;
+        tracing::debug!(known = known.is_ok(), "a conflict: the grant was read again");
     }
     match result {
         Ok(Ok(outcome)) => outcome,

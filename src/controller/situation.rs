@@ -55,7 +55,11 @@ impl<'a> Situation<'a> {
         let uid = integration.uid().unwrap_or_default();
         let tenancy = context.tenants.check(&namespace, &integration.spec.tenant_id);
         let settings = settings(integration);
-        let found = context.grant(&namespace, &name, &uid);
+        let mut found = context.grant(&namespace, &name, &uid);
+        if found.is_none() && context.has_held(integration, &uid) {
+            // A watch that was given an old list shows none. Without an answer it is as it is shown, until the next time.
+            found = context.stored_grant(&namespace, &name, &uid).await.unwrap_or_default();
+        }
         let foreign = found.as_ref().is_some_and(|view| view.summary.integration.uid != uid);
         let (grant, left_over) = if foreign { (None, found) } else { (found, None) };
         let unreadable = match &grant {

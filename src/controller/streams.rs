@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::{FutureExt as _, Stream, StreamExt as _};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use kube::api::Api;
 use kube::runtime::controller::{Config as ControllerConfig, Error as ControllerError};
@@ -30,6 +30,11 @@ use crate::watching::{Place, strip, strip_to_annotations};
 
 /// How long changes of namespaces are gathered before anybody is woken.
 const SETTLE: Duration = Duration::from_millis(50);
+
+/// How long after its planned moment a refresh is looked after whatever the watch shows.
+const OVERDUE: SignedDuration = SignedDuration::from_secs(20);
+/// The most that are woken for it at once.
+const MOST_OVERDUE: usize = 200;
 
 /// Watches Secrets of one kind in the operator's namespace by their metadata.
 pub fn own_secrets(
@@ -92,7 +97,7 @@ pub async fn run(
             () = ready => {}
         }
         let providers = provider::run(&context, places, &stores, &stop);
-        let census = census(&context, &stores, &stop);
+        let census = census(&context, &stores, &bells, &stop);
         let orphans = orphans::run(&context, places, &stores, &stop);
         let resealing = resealing::run(&context, &stop);
         tokio::join!(futures::future::join_all(controllers), providers, census, orphans, resealing);
@@ -248,7 +253,10 @@ fn integrations(
 }
 
 /// Counts integrations by the reason of their `Ready` condition, for the metrics.
-async fn census(context: &Context, stores: &[Store<Watched>], stop: &CancellationToken) {
+///
+/// Also wakes those whose refresh is long overdue. That they were not woken by themselves means that the watch has shown them
+/// as gone for a while, or not at all.
+async fn census(context: &Context, stores: &[Store<Watched>], bells: &[(Place, Bell)], stop: &CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -256,6 +264,8 @@ async fn census(context: &Context, stores: &[Store<Watched>], stop: &Cancellatio
         }
         let mut reasons: BTreeMap<String, i64> = BTreeMap::new();
         let mut soonest: Option<Timestamp> = None;
+        let mut overdue = vec![];
+        let late = Timestamp::now() - OVERDUE;
         for object in stores.iter().flat_map(Store::state) {
             let facts = &object.facts;
             match reasons.get_mut(&*facts.reason) {
@@ -266,8 +276,13 @@ async fn census(context: &Context, stores: &[Store<Watched>], stop: &Cancellatio
             let refreshed = facts.ready != Some(false) || &*facts.reason == Reason::Expired.as_str();
             if refreshed && !facts.suspend {
                 soonest = [soonest, facts.expires_at].into_iter().flatten().min();
+                if let Some(planned) = facts.next_refresh_at.filter(|planned| *planned < late) {
+                    overdue.push((planned, ObjectRef::from_obj(&*object)));
+                }
             }
         }
+        overdue.sort_by_key(|(planned, _)| *planned);
+        overdue.into_iter().take(MOST_OVERDUE).for_each(|(_, owner)| wake(bells, owner));
         let reasons: Vec<_> = reasons.into_iter().collect();
         context.metrics.census(&reasons, soonest.map(Timestamp::as_second));
     }

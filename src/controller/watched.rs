@@ -39,6 +39,8 @@ pub struct Facts {
     pub reason: Box<str>,
     /// When its access token expires, as the status has it.
     pub expires_at: Option<Timestamp>,
+    /// When it is to be refreshed next, as the status has it.
+    pub next_refresh_at: Option<Timestamp>,
 }
 
 impl Watched {
@@ -60,6 +62,7 @@ impl Watched {
 impl Facts {
     fn of(spec: &Value, status: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().into();
+        let time = |value: &Value| value.as_str().and_then(|at| at.parse().ok());
         let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
         let ready = conditions.iter().find(|condition| condition["type"] == ConditionType::Ready.as_str());
         Self {
@@ -68,7 +71,8 @@ impl Facts {
             suspend: spec["suspend"] == true,
             ready: ready.map(|ready| ready["status"] == "True"),
             reason: ready.map(|ready| text(&ready["reason"])).unwrap_or_default(),
-            expires_at: status["token"]["expiresAt"].as_str().and_then(|at| at.parse().ok()),
+            expires_at: time(&status["token"]["expiresAt"]),
+            next_refresh_at: time(&status["token"]["nextRefreshAt"]),
         }
     }
 }

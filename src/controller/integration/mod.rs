@@ -89,6 +89,15 @@ impl ReconcileError {
         error.is_unreadable().then_some(error)
     }
 
+    /// Whether a grant was not as the watch shows it.
+    fn is_conflict(&self) -> bool {
+        matches!(
+            self,
+            Self::Grant(error) | Self::Finalize(FinalizeError::Grant(error)) | Self::Keep(KeepError::Store(error))
+                if error.is_conflict()
+        )
+    }
+
     /// The reason that metrics carry.
     pub const fn reason(&self) -> Reason {
         match self {
@@ -119,6 +128,10 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
                 context.note_unreadable(&uid, why);
                 return Ok(Action::requeue(Duration::from_millis(10)));
             }
+            Err(error)
+        }
+        Err(error) if error.is_conflict() => {
+            context.stored_grant(&name.0, &name.1, &object.uid().unwrap_or_default()).await.ok();
             Err(error)
         }
         outcome => outcome,
@@ -376,7 +389,6 @@ impl Run<'_> {
 pub fn error_policy(object: &Arc<Watched>, error: &ReconcileError, context: &Arc<Context>) -> Action {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     tracing::warn!(namespace, name, error = chain(error), "a reconcile is made again");
-    context.disbelieve(&object.uid().unwrap_or_default());
     context.metrics.reconcile_error(error.reason());
     Action::requeue(Duration::from_millis(500) + Duration::from_secs(5).mul_f64(memory::chance()))
 }
