@@ -63,6 +63,8 @@ pub struct Memory {
 /// A refresh that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
+    /// The tokens that were to be refreshed: epoch and generation.
+    pub about: Option<(u64, u64)>,
     /// Failures in a row.
     pub failures: u32,
     /// Why, in one word.

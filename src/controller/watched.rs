@@ -170,7 +170,7 @@ mod tests {
                     "type": "Ready", "status": "True", "reason": "Connected", "message": "m",
                     "lastTransitionTime": "2026-01-01T00:00:00Z",
                 }],
-                "token": { "expiresAt": "2026-01-01T01:00:00Z", "lastRefreshedAt": "2026-01-01T00:00:00Z" },
+                "token": { "expiresAt": "2026-01-01T01:00:00Z", "lastRefreshedAt": "2026-01-01T00:00:00Z", "nextRefreshAt": "2026-01-01T00:40:00Z" },
             },
         })
     }
@@ -189,6 +189,7 @@ mod tests {
             ready: Some(true),
             reason: "Connected".into(),
             expires_at: "2026-01-01T01:00:00Z".parse().ok(),
+            next_refresh_at: "2026-01-01T00:40:00Z".parse().ok(),
         };
         assert_eq!(packed.facts, facts);
     }

@@ -240,6 +240,11 @@ pub enum ViewError {
 }
 
 impl GrantView {
+    /// Which tokens a chain holds: epoch and generation.
+    pub fn version_of(&self, set: Option<&str>) -> Option<(u64, u64)> {
+        Some((self.summary.epoch, self.summary.chain(set)?.generation))
+    }
+
     /// Reads the annotations of a grant Secret.
     pub fn from_metadata(metadata: &ObjectMeta) -> Result<Self, ViewError> {
         let name = metadata.name.clone().unwrap_or_default();

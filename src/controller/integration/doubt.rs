@@ -76,19 +76,15 @@ impl Run<'_> {
                 .is_some_and(|planned| Timestamp::now() > planned + (profile.grace - GRACE_MARGIN)),
         };
         let sure = self.context.memories.get(&situation.uid).sure;
-        costly && sure.get(&set.map(str::to_owned)) != version(view, set).as_ref()
+        costly && sure.get(&set.map(str::to_owned)) != view.version_of(set).as_ref()
     }
 
     /// These tokens are the newest: this process got them, or has asked.
     pub(super) fn be_sure(&self, situation: &Situation<'_>, view: &GrantView, set: Option<&str>) {
         let askable = |(_, usable): &(_, &Usable)| usable.endpoints.introspection.is_some();
-        let (Some(_), Some(version)) = (situation.served_by_oauth().filter(askable), version(view, set)) else {
+        let (Some(_), Some(version)) = (situation.served_by_oauth().filter(askable), view.version_of(set)) else {
             return;
         };
         self.context.memories.update(&situation.uid, |memory| memory.sure.insert(set.map(str::to_owned), version));
     }
-}
-
-fn version(view: &GrantView, set: Option<&str>) -> Option<(u64, u64)> {
-    Some((view.summary.epoch, view.summary.chain(set)?.generation))
 }

@@ -29,6 +29,7 @@ impl Run<'_> {
         if situation.settings.as_ref().is_ok_and(|settings| settings.suspend) || !situation.is_bound() {
             return Ok(());
         }
+        self.forget_old_troubles(situation);
         let mut requested = asked.refresh.clone();
         if situation.served_by_key().is_some() {
             // A key has nothing to be refreshed with: asked and answered.
@@ -95,6 +96,17 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Forgets failures to refresh tokens that are no longer held: somebody authorized again, or another replica refreshed.
+    fn forget_old_troubles(&self, situation: &Situation<'_>) {
+        let Some(grant) = &situation.grant else { return };
+        let troubled = self.context.memories.look(&situation.uid, |memory| !memory.troubles.is_empty());
+        if troubled == Some(true) {
+            self.context.memories.update(&situation.uid, |memory| {
+                memory.troubles.retain(|set, trouble| trouble.about == grant.version_of(set.as_deref()));
+            });
+        }
     }
 
     /// A refresh is a trace, with what is published and told of it.
@@ -229,6 +241,7 @@ impl Run<'_> {
             let own = memory::pause(failures, memory::chance());
             let wished = failure.retry_after.and_then(|pause| SignedDuration::try_from(pause).ok());
             let trouble = Trouble {
+                about: situation.grant.as_ref().and_then(|grant| grant.version_of(set.as_deref())),
                 failures,
                 reason: failure.reason,
                 cause: failure.cause,

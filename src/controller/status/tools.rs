@@ -100,7 +100,7 @@ impl Case {
 
 fn trouble(reason: Reason) -> Memory {
     let retry_at = Timestamp::from_second(NOW + 10).unwrap();
-    let trouble = Trouble { failures: 1, reason, cause: "it said no".to_owned(), retry_at };
+    let trouble = Trouble { about: None, failures: 1, reason, cause: "it said no".to_owned(), retry_at };
     Memory { troubles: [(None, trouble)].into(), ..Memory::default() }
 }
 
