@@ -85,11 +85,11 @@ impl Backup {
         restored.uid().unwrap()
     }
 
-    /// As if the backup had been made in the middle of a refresh.
+    /// As if the backup had been made in the middle of a refresh, by an earlier process of the same Pod.
     fn in_mid_refresh(&mut self) {
         let times = (jiff::Timestamp::now() - jiff::SignedDuration::from_mins(30)).to_string();
         let intent = json!([{
-            "attempt": "a", "epoch": 1, "boot": "b", "holder": "long-gone", "firstSent": times, "deadline": times,
+            "attempt": "a", "epoch": 1, "boot": "b", "holder": "replica-0", "firstSent": times, "deadline": times,
         }]);
         self.grant.metadata.annotations.as_mut().unwrap().insert(INTENT.to_owned(), intent.to_string());
     }
