@@ -23,8 +23,9 @@ pub const SEND_WINDOW: SignedDuration = SignedDuration::from_secs(10);
 /// How long after another process's intent was first seen its request may be on its way: [`SEND_WINDOW`],
 /// [`REQUEST_TIMEOUT`], and a little. Counted by the clock of who looks: those of two machines are never compared.
 pub const IN_FLIGHT: SignedDuration = SignedDuration::from_secs(45);
-/// How long after an unfinished refresh was first seen the provider may still be at work on it, though its client has
-/// hung up or died. Asked within this time it may say that nothing was done, and do it a moment later.
+/// How long after an unfinished refresh was first sent, or first seen by this process, the provider may still be at work on
+/// it, though its client has hung up or died. Asked within this time it may say that nothing was done, and do it a moment
+/// later.
 pub const AT_WORK: SignedDuration = SignedDuration::from_secs(8);
 /// How long before the end of a replay window we stop replaying.
 pub const GRACE_MARGIN: SignedDuration = SignedDuration::from_secs(30);
@@ -179,7 +180,7 @@ fn recover(
     seen_for: SignedDuration,
     now: Timestamp,
 ) -> (Timestamp, Step) {
-    let settled = now + (AT_WORK - seen_for).max(SignedDuration::ZERO);
+    let settled = (intent.first_sent + AT_WORK).min(now + (AT_WORK - seen_for)).max(now);
     let replay = Step::Refresh { set: intent.set.clone(), replay: Some(intent.first_sent) };
     match profile.rotation {
         Rotation::None | Rotation::Lenient => (now, replay),
@@ -396,13 +397,16 @@ mod tests {
         assert_eq!(step(&view, strict, ASKER, moment(2_450)), ambiguous(None, 3_540, 3_540));
         assert_eq!(step(&view, strict, ASKER, moment(3_540)), replay(None));
         let asks = Profile { introspection: true, ..strict };
-        assert_eq!(step(&view, asks, ASKER, moment(2_450)), ambiguous(None, 2_458, 2_458), "it may be at work on it");
+        assert_eq!(step(&view, asks, ASKER, moment(2_402)), ambiguous(None, 2_408, 2_408), "it may be at work on it");
+        assert!(matches!(step(&view, asks, ASKER, moment(2_408)), Step::Introspect(_)));
+        // A clock that was put back does not make it wait.
+        assert_eq!(step(&view, asks, ASKER, moment(2_300)), ambiguous(None, 2_308, 2_308));
         let seen_for = BTreeMap::from([("a".to_owned(), AT_WORK)]);
         let settled = Asker { seen_for: &seen_for, ..ASKER };
-        assert!(matches!(step(&view, asks, settled, moment(2_450)), Step::Introspect(_)));
+        assert!(matches!(step(&view, asks, settled, moment(2_300)), Step::Introspect(_)));
         let dies = Profile { old_access_token: OldAccessToken::Dies, probe: true, ..strict };
-        assert_eq!(step(&view, dies, ASKER, moment(2_450)), ambiguous(None, 2_458, 2_458));
-        assert!(matches!(step(&view, dies, settled, moment(2_450)), Step::Probe(_)));
+        assert_eq!(step(&view, dies, ASKER, moment(2_402)), ambiguous(None, 2_408, 2_408));
+        assert!(matches!(step(&view, dies, ASKER, moment(2_450)), Step::Probe(_)));
         assert_eq!(
             step(&view, dies, ASKER, moment(3_540)),
             replay(None),
@@ -418,12 +422,10 @@ mod tests {
         let now = moment(2_960);
         assert_eq!(step(&view, profile(Rotation::None), ASKER, now), replay(user()));
         let asks = Profile { introspection: true, ..profile(Rotation::Strict) };
-        let seen_for = BTreeMap::from([("a".to_owned(), AT_WORK)]);
-        let settled = Asker { seen_for: &seen_for, ..ASKER };
-        let Step::Introspect(of) = step(&view, asks, settled, now) else { panic!("not asked") };
+        let Step::Introspect(of) = step(&view, asks, ASKER, now) else { panic!("not asked") };
         assert_eq!(of.set, user());
         let dies = Profile { old_access_token: OldAccessToken::Dies, probe: true, ..profile(Rotation::Strict) };
-        assert!(matches!(step(&view, dies, settled, now), Step::Probe(of) if of.set == user()));
+        assert!(matches!(step(&view, dies, ASKER, now), Step::Probe(of) if of.set == user()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `kill -9` at random moments under load, and a restart in place with the same identity.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ const PROMISED: Duration = Duration::from_secs(10);
 const SLOW: Duration = Duration::from_secs(4);
 /// No recovery takes longer, or something is broken.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long an unfinished refresh may stay undecided where nobody is killed any more.
+const LONGEST_LIFE_OF_A_REFRESH: Duration = Duration::from_secs(10);
 /// How long a process may work, at most, before it is killed.
 const LONGEST_LIFE: f64 = 0.8;
 /// One of so many processes is killed while it is still starting.
@@ -30,6 +33,8 @@ struct Tally {
     settled: Durations,
     /// Refreshes that a kill has cut off.
     cut_off: usize,
+    /// Those among them that are not decided yet, and when they were cut off.
+    open: BTreeMap<String, Instant>,
     /// Losses, by app; all of them connected again.
     lost: BTreeMap<String, usize>,
     /// Those among them that a crash does not explain.
@@ -54,7 +59,7 @@ async fn a_process_that_is_killed_at_random_loses_nothing_that_could_be_kept() {
     for number in 1..=kills {
         let early = chance.u32(0..EARLY) == 0;
         let life = Duration::from_secs_f64(chance.f64() * if early { 0.4 } else { LONGEST_LIFE });
-        tokio::time::sleep(life).await;
+        tally.live(&witness, life).await;
         let (boots, killed) = (witness.boots(), Instant::now());
         operator.kill();
         let cut_off = witness.unfinished();
@@ -63,13 +68,20 @@ async fn a_process_that_is_killed_at_random_loses_nothing_that_could_be_kept() {
             // Killed again before it may have come far; what the two left is counted with the next.
             continue;
         }
-        recover(&witness, &boots, &cut_off, killed, &mut tally, &operator).await;
+        for grant in cut_off {
+            if let Entry::Vacant(place) = tally.open.entry(grant) {
+                place.insert(killed);
+                tally.cut_off += 1;
+            }
+        }
+        recover(&witness, &boots, killed, &mut tally, &operator).await;
         mend(&world, &crowd, &witness, &operator, &mut tally).await;
         if number % 50 == 0 {
             println!("{number} kills in {:.0} s; {tally}", began.elapsed().as_secs_f64());
         }
     }
 
+    tally.live(&witness, LONGEST_LIFE_OF_A_REFRESH).await;
     witness.settled(PATIENCE).await;
     mend(&world, &crowd, &witness, &operator, &mut tally).await;
     assert_eq!(operator.terminate().await, Some(0));
@@ -88,30 +100,42 @@ fn start(world: &World) -> Operator {
     world.spawn(&Flags { arguments: vec!["--log".to_owned(), "info".to_owned()], ..Flags::default() })
 }
 
-/// Waits until the new process has refreshed something, and everything that was cut off is decided.
-async fn recover(
-    witness: &Witness,
-    boots: &BTreeSet<String>,
-    cut_off: &BTreeSet<String>,
-    killed: Instant,
-    tally: &mut Tally,
-    operator: &Operator,
-) {
-    let (mut open, mut held) = (cut_off.clone(), None);
-    while held.is_none() || !open.is_empty() {
-        assert!(killed.elapsed() < PATIENCE, "not recovered: {open:?} open; {}", operator.log());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        held = held.or_else(|| witness.first_held_by_another(boots));
+impl Tally {
+    /// Lets a process work for a while, and looks what becomes of the refreshes that were cut off.
+    async fn live(&mut self, witness: &Witness, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.look(witness);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn look(&mut self, witness: &Witness) {
         let unfinished = witness.unfinished();
-        open.retain(|grant| unfinished.contains(grant));
+        let settled = &mut self.settled;
+        self.open.retain(|grant, since| {
+            let open = unfinished.contains(grant);
+            if !open {
+                settled.push(since.elapsed());
+            }
+            open
+        });
     }
-    tally.recovered.push(held.map_or(PATIENCE, |at| at.duration_since(killed)));
+}
+
+/// Waits until the new process has refreshed something.
+async fn recover(witness: &Witness, boots: &BTreeSet<String>, killed: Instant, tally: &mut Tally, operator: &Operator) {
+    let held = loop {
+        assert!(killed.elapsed() < PATIENCE, "not recovered: {}", operator.log());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        tally.look(witness);
+        if let Some(held) = witness.first_held_by_another(boots) {
+            break held;
+        }
+    };
+    tally.recovered.push(held.duration_since(killed));
     if killed.elapsed() > SLOW {
-        println!("a slow recovery, in {:.1} s, of {cut_off:?}:\n{}", killed.elapsed().as_secs_f64(), operator.log());
-    }
-    if !cut_off.is_empty() {
-        tally.settled.push(killed.elapsed());
-        tally.cut_off += cut_off.len();
+        println!("a slow recovery, in {:.1} s:\n{}", killed.elapsed().as_secs_f64(), operator.log());
     }
 }
 
@@ -139,7 +163,7 @@ async fn mend(world: &World, crowd: &Crowd, witness: &Witness, operator: &Operat
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { recovered, settled, cut_off, lost, avoidable } = self;
+        let Self { recovered, settled, cut_off, lost, avoidable, .. } = self;
         write!(
             formatter,
             "from kill to recovered {recovered}; to all settled {settled}; {cut_off} refreshes cut off, lost and told \
