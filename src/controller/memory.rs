@@ -215,8 +215,8 @@ impl Memories {
         let mut memories = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(memory) = memories.remove(uid) else { return };
         if memory.in_flight.is_some() || !memory.unspent.is_empty() {
-            let Memory { in_flight, unspent, sighted, .. } = memory;
-            memories.insert(uid.to_owned(), Memory { in_flight, unspent, sighted, ..Memory::default() });
+            let Memory { in_flight, sighted, unspent, .. } = memory;
+            memories.insert(uid.to_owned(), Memory { in_flight, sighted, unspent, ..Memory::default() });
         }
     }
 

@@ -22,7 +22,7 @@ use crate::world::{Flags, OPERATOR, Operator, World, condition, eventually_withi
 /// Seconds that an access token lives.
 const LIFETIME: u32 = 6;
 /// A machine may have other things to do.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 struct Shards {
     world: World,
