@@ -199,7 +199,7 @@ async fn lead(
     let resign = CancellationToken::new();
     // Without an election nobody ever says anything else, but a channel that is closed would count as a Lease that was lost.
     let (candidate, _unelected) = if options.leader_elect {
-        let candidate = Candidate::new(client.clone(), &options.namespace, &holder);
+        let candidate = Candidate::new(client.clone(), &options.namespace, options.shard.lease(), &holder);
         (Some(tokio::spawn(candidate.run(leads, resign.clone()))), None)
     } else {
         (None, Some(leads))
@@ -213,11 +213,12 @@ async fn lead(
         let term = stop.child_token();
         metrics.leads(true);
         tracing::info!(holder, "this replica reconciles");
-        let (grant_cache, attempt_cache, own) = own_caches(client, &options.namespace);
+        let (grant_cache, attempt_cache, own) = own_caches(client, &options.namespace, &options.shard);
         let (turns, called) = Turns::new(TURNS);
         let context = Arc::new(Context {
             client: client.clone(),
             own_namespace: options.namespace.clone(),
+            shard: options.shard.clone(),
             holder: holder.clone(),
             boot: boot.clone(),
             grants: flow.grants.clone(),

@@ -9,6 +9,7 @@ use url::{Host, Url};
 
 use crate::command::probe::Probe;
 use crate::command::providers::Providers;
+use crate::shard::Shard;
 
 /// Connects projects to third-party apps and keeps their tokens alive.
 #[derive(Debug, Parser)]
@@ -114,6 +115,17 @@ pub struct Run {
     /// Namespaces of tenants to watch; all when empty.
     #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',', help_heading = "Cluster")]
     pub watch_namespaces: Vec<String>,
+    /// Reconcile only integrations whose label `integrations.tms.dev/shard` is this name; `default` means those without
+    /// the label. All when empty.
+    #[arg(
+        long,
+        env = "SHARD",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAME",
+        help_heading = "Cluster"
+    )]
+    pub shard: Shard,
     /// Reconcile only while holding a Lease; needed with more than one replica.
     #[arg(
         long,

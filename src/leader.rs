@@ -13,7 +13,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Name of the Lease.
+/// Name of the Lease, where there are no shards.
 pub const NAME: &str = "integration-operator";
 /// How long a Lease holds without renewal.
 pub const DURATION: Duration = Duration::from_secs(8);
@@ -23,6 +23,7 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// A candidate for the Lease.
 pub struct Candidate {
     leases: Api<Lease>,
+    name: String,
     identity: String,
     /// What was last seen, and when this process saw it change.
     seen: Option<(String, Instant)>,
@@ -30,9 +31,10 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// A candidate named `identity` for the Lease in `namespace`.
-    pub fn new(client: kube::Client, namespace: &str, identity: impl Into<String>) -> Self {
-        Self { leases: Api::namespaced(client, namespace), identity: identity.into(), seen: None, renewed: None }
+    /// A candidate named `identity` for the Lease called `name` in `namespace`.
+    pub fn new(client: kube::Client, namespace: &str, name: String, identity: impl Into<String>) -> Self {
+        let leases = Api::namespaced(client, namespace);
+        Self { leases, name, identity: identity.into(), seen: None, renewed: None }
     }
 
     /// Runs until `stop`; says on `leads` whether this replica holds the Lease. Gives it up at the end.
@@ -63,8 +65,8 @@ impl Candidate {
     }
 
     async fn attempt(&mut self) -> Result<bool, kube::Error> {
-        let Some(lease) = self.leases.get_opt(NAME).await? else {
-            let lease = self.lease(ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() }, 0);
+        let Some(lease) = self.leases.get_opt(&self.name).await? else {
+            let lease = self.lease(ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() }, 0);
             return self.settle(self.leases.create(&PostParams::default(), &lease).await);
         };
         let spec = lease.spec.clone().unwrap_or_default();
@@ -76,7 +78,7 @@ impl Candidate {
         }
         let transitions = spec.lease_transitions.unwrap_or_default() + i32::from(!own);
         let replacement = self.lease(lease.metadata, transitions);
-        self.settle(self.leases.replace(NAME, &PostParams::default(), &replacement).await)
+        self.settle(self.leases.replace(&self.name, &PostParams::default(), &replacement).await)
     }
 
     /// Whether nobody has renewed the Lease for its whole duration while this process was watching.
@@ -124,12 +126,12 @@ impl Candidate {
     }
 
     async fn release(&self) -> Result<(), kube::Error> {
-        let Some(mut lease) = self.leases.get_opt(NAME).await? else { return Ok(()) };
+        let Some(mut lease) = self.leases.get_opt(&self.name).await? else { return Ok(()) };
         let Some(spec) = lease.spec.as_mut().filter(|spec| spec.holder_identity.as_ref() == Some(&self.identity))
         else {
             return Ok(());
         };
         spec.holder_identity = Some(String::new());
-        self.leases.replace(NAME, &PostParams::default(), &lease).await.map(|_| ())
+        self.leases.replace(&self.name, &PostParams::default(), &lease).await.map(|_| ())
     }
 }

@@ -41,6 +41,7 @@ pub mod recording;
 pub mod seal;
 pub mod sensitive;
 pub mod server;
+pub mod shard;
 pub mod telemetry;
 pub mod tenancy;
 pub mod text;

@@ -183,7 +183,7 @@ pub struct ProviderStatus {
     /// The exact redirect URI to register in the app's console.
     #[serde(default, rename = "callbackURL", skip_serializing_if = "Option::is_none")]
     pub callback_url: Option<String>,
-    /// How many integrations use this provider.
+    /// How many integrations use this provider; missing where they are divided among several shards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub integrations: Option<i64>,
 }

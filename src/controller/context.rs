@@ -19,13 +19,14 @@ use crate::causes::chain;
 use crate::flow::Flow;
 use crate::grant::record::Glance;
 use crate::grant::sharing;
-use crate::grant::store::{INSTALLATION_LABEL, grant_name};
+use crate::grant::store::{INSTALLATION_LABEL, Marks, grant_name};
 use crate::grant::{GrantStore, GrantView, StoreError};
 use crate::lanes::{Lane, Lanes};
 use crate::metrics::Metrics;
 use crate::provider::gate::Gates;
 use crate::provider::outbound::Outbound;
 use crate::provider::registry::Registry;
+use crate::shard::Shard;
 use crate::tenancy::Tenants;
 
 /// A Secret of the operator's namespace, by its metadata.
@@ -43,6 +44,8 @@ pub struct Context {
     pub client: kube::Client,
     /// The operator's namespace.
     pub own_namespace: String,
+    /// Which integrations this process reconciles.
+    pub shard: Shard,
     /// This replica; stays the same when the process is restarted in place.
     pub holder: String,
     /// This run of the process.
@@ -116,6 +119,27 @@ impl Context {
     pub fn has_held(&self, integration: &ProjectIntegration, uid: &str) -> bool {
         let told = integration.status.as_ref().is_some_and(|status| status.token.is_some());
         told || self.memories.look(uid, |memory| memory.written[0] > 0).unwrap_or_default()
+    }
+
+    /// The same, and for certain: in a process that sees only the grants of its shard, one that is missing may be another's.
+    /// Then it is looked for, and becomes this shard's, since its integration is.
+    pub async fn find_grant(&self, namespace: &str, name: &str, uid: &str) -> Result<Option<GrantView>, StoreError> {
+        let seen = self.grant(namespace, name, uid);
+        if seen.is_some() || !self.shard.is_part() {
+            return Ok(seen);
+        }
+        let grant = grant_name(namespace, name);
+        let Some((view, label)) = self.grants.look(&grant).await? else { return Ok(None) };
+        if label.as_deref() == self.shard.label() {
+            return Ok(Some(view));
+        }
+        tracing::info!(namespace, name, from = label, to = self.shard.label(), "a grant comes from another shard");
+        // What is remembered is of the time before the other one had it.
+        self.memories.leave(uid);
+        let marks = Marks { shard: Some(self.shard.label().map(str::to_owned)), ..Marks::default() };
+        let view = self.grants.annotate(&view, &marks).await?.view;
+        self.wrote(uid, &view);
+        Ok(Some(view))
     }
 
     /// How urgent the next reconcile of an integration is: people wait for it, or a token expires.

@@ -215,6 +215,16 @@ impl Memories {
         view
     }
 
+    /// Forgets an integration that another process looks after now, but for what this one still has on its way.
+    pub fn leave(&self, uid: &str) {
+        let mut memories = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(memory) = memories.remove(uid) else { return };
+        if memory.in_flight.is_some() || !memory.unspent.is_empty() {
+            let Memory { in_flight, sighted, unspent, .. } = memory;
+            memories.insert(uid.to_owned(), Memory { in_flight, sighted, unspent, ..Memory::default() });
+        }
+    }
+
     /// Forgets an integration that is gone.
     pub fn forget(&self, uid: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);

@@ -73,8 +73,11 @@ struct Surroundings {
     integrations: Vec<Store<Watched>>,
 }
 
-/// Runs the controllers of both kinds until `stop`.
+/// Runs the controllers of both kinds until `stop`; of several shards, in one.
 pub async fn run(context: &Arc<Context>, places: &[Place], integrations: &[Store<Watched>], stop: &CancellationToken) {
+    if !context.shard.is_first() {
+        return;
+    }
     let around = Arc::new(Surroundings { context: Arc::clone(context), integrations: integrations.to_vec() });
     let mut running = vec![control::<ClusterIntegrationProvider>(Api::all(context.client.clone()), &around, stop)];
     running
@@ -137,7 +140,8 @@ async fn reconcile<K: Described>(object: Arc<DeserializeGuard<K>>, around: Arc<S
         observed_generation: Some(generation),
         conditions: merge(&standing.conditions, std::slice::from_ref(&ready), generation, Timestamp::now()),
         callback_url,
-        integrations: Some(count::<K>(&around, provider)),
+        // Nobody sees those of other shards.
+        integrations: (!context.shard.is_part()).then(|| count::<K>(&around, provider)),
     };
     if status != standing {
         write(context, provider, &status).await?;

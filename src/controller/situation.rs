@@ -10,7 +10,7 @@ use super::settings::{Settings, SettingsError, settings};
 use crate::api::ProjectIntegration;
 use crate::api::provider::Reauthorization;
 use crate::flow::begin::wanted_scopes;
-use crate::grant::GrantView;
+use crate::grant::{GrantView, StoreError};
 use crate::oauth::account::{Names, Subject};
 use crate::provider::connection::{Connection, Keyed};
 use crate::provider::registry::{LookupError, Usable};
@@ -49,16 +49,16 @@ pub struct Situation<'a> {
 
 impl<'a> Situation<'a> {
     /// Gathers what is known. Asks caches, and the API server only for what they do not hold.
-    pub async fn gather(context: &Context, integration: &'a ProjectIntegration) -> Self {
+    pub async fn gather(context: &Context, integration: &'a ProjectIntegration) -> Result<Self, StoreError> {
         let namespace = integration.namespace().unwrap_or_default();
         let name = integration.name_any();
         let uid = integration.uid().unwrap_or_default();
         let tenancy = context.tenants.check(&namespace, &integration.spec.tenant_id);
         let settings = settings(integration);
-        let mut found = context.grant(&namespace, &name, &uid);
+        let mut found = context.find_grant(&namespace, &name, &uid).await?;
         if found.is_none() && context.has_held(integration, &uid) {
-            // A watch that was given an old list shows none. Without an answer it is as it is shown, until the next time.
-            found = context.stored_grant(&namespace, &name, &uid).await.unwrap_or_default();
+            // A watch that was given an old list shows none.
+            found = context.stored_grant(&namespace, &name, &uid).await?;
         }
         let foreign = found.as_ref().is_some_and(|view| view.summary.integration.uid != uid);
         let (grant, left_over) = if foreign { (None, found) } else { (found, None) };
@@ -77,7 +77,7 @@ impl<'a> Situation<'a> {
             (Some(grant), Some(Ok(Connection::OAuth(usable)))) if ends_earlier(usable) => context.later_sibling(grant),
             _ => None,
         };
-        Self {
+        Ok(Self {
             integration,
             namespace,
             name,
@@ -91,7 +91,7 @@ impl<'a> Situation<'a> {
             unreadable,
             later,
             binding: OnceLock::new(),
-        }
+        })
     }
 
     /// The grant that is to be taken over: one of another life of this integration, or of its provider.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use futures::{FutureExt as _, Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use kube::api::Api;
@@ -26,6 +26,7 @@ use crate::grant::record::Glance;
 use crate::grant::sharing;
 use crate::grant::store::{GRANT, INSTALLATION_LABEL, KIND_LABEL};
 use crate::grant::{GrantView, Owner};
+use crate::shard::Shard;
 use crate::watching::{Place, strip, strip_to_annotations};
 
 /// How long changes of namespaces are gathered before anybody is woken.
@@ -36,14 +37,14 @@ const OVERDUE: SignedDuration = SignedDuration::from_secs(20);
 /// The most that are woken for it at once.
 const MOST_OVERDUE: usize = 200;
 
-/// Watches Secrets of one kind in the operator's namespace by their metadata.
+/// Watches Secrets of the operator's namespace by their metadata.
 pub fn own_secrets(
     client: &kube::Client,
     namespace: &str,
-    kind: &str,
+    selector: &str,
 ) -> (Store<SecretMeta>, impl Stream<Item = Result<SecretMeta, watcher::Error>> + Send + use<>) {
     let api: Api<SecretMeta> = Api::namespaced(client.clone(), namespace);
-    let config = watcher::Config::default().labels(&format!("{KIND_LABEL}={kind}"));
+    let config = watcher::Config::default().labels(selector);
     let (store, writer) = reflector::store();
     let stream = watcher(api, config)
         .default_backoff()
@@ -61,10 +62,17 @@ pub struct OwnSecrets {
     pub attempts: futures::stream::BoxStream<'static, Result<SecretMeta, watcher::Error>>,
 }
 
-/// Makes the caches of grants and attempts, and the streams that fill them.
-pub fn own_caches(client: &kube::Client, namespace: &str) -> (Store<SecretMeta>, Store<SecretMeta>, OwnSecrets) {
-    let (grant_cache, grants) = own_secrets(client, namespace, GRANT);
-    let (attempt_cache, attempts) = own_secrets(client, namespace, ATTEMPT);
+/// Makes the caches of grants and attempts, and the streams that fill them. Of grants those of the shard: attempts are few,
+/// and are known before it is known whose their grant will be.
+pub fn own_caches(
+    client: &kube::Client,
+    namespace: &str,
+    shard: &Shard,
+) -> (Store<SecretMeta>, Store<SecretMeta>, OwnSecrets) {
+    let kind = |kind: &str| format!("{KIND_LABEL}={kind}");
+    let of_shard: Vec<_> = [kind(GRANT)].into_iter().chain(shard.selector()).collect();
+    let (grant_cache, grants) = own_secrets(client, namespace, &of_shard.join(","));
+    let (attempt_cache, attempts) = own_secrets(client, namespace, &kind(ATTEMPT));
     (grant_cache, attempt_cache, OwnSecrets { grants: grants.boxed(), attempts: attempts.boxed() })
 }
 
@@ -82,7 +90,7 @@ pub async fn run(
     let mut bells = vec![];
     for place in places {
         let (bell, rung) = unbounded();
-        let (store, controller) = integrations(&context, place, rung, &stop);
+        let (store, controller) = integrations(&context, place, (&bell, rung), &stop);
         bells.push((place.clone(), bell));
         stores.push(store);
         controllers.push(controller);
@@ -217,16 +225,17 @@ type Bell = UnboundedSender<ObjectRef<Watched>>;
 fn integrations(
     context: &Arc<Context>,
     place: &Place,
-    rung: UnboundedReceiver<ObjectRef<Watched>>,
+    (bell, rung): (&Bell, UnboundedReceiver<ObjectRef<Watched>>),
     stop: &CancellationToken,
 ) -> (Store<Watched>, Running) {
     let client = &context.client;
     let turns = context.turns.clone();
     let (store, writer) = reflector::store();
     let changes = predicates::generation.combine(predicates::annotations).combine(predicates::finalizers);
-    let stream = watcher(place.api::<Watched>(client), watcher::Config::default())
+    let stream = watcher(place.api::<Watched>(client), context.shard.watched())
         .default_backoff()
         .modify(strip)
+        .inspect_ok(attend(context, &store, bell))
         .reflect(writer)
         .applied_objects()
         .predicate_filter(changes, PredicateConfig::default());
@@ -250,6 +259,30 @@ fn integrations(
             std::future::ready(())
         });
     (store, running.boxed())
+}
+
+/// Sees who leaves this shard and who comes to it. The filter of changes knows nothing of it: to that, one that comes back
+/// is one that never left.
+fn attend(
+    context: &Arc<Context>,
+    store: &Store<Watched>,
+    bell: &Bell,
+) -> impl FnMut(&watcher::Event<Watched>) + Send + use<> {
+    let (context, store, bell) = (Arc::clone(context), store.clone(), bell.clone());
+    let mut listed = false;
+    move |event| match event {
+        _ if !context.shard.is_part() => {}
+        watcher::Event::Init => {}
+        // The first list is news to the filter too.
+        watcher::Event::InitDone => listed = true,
+        watcher::Event::Delete(gone) => context.memories.leave(&gone.uid().unwrap_or_default()),
+        watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
+            let reference = ObjectRef::from_obj(object);
+            if listed && store.get(&reference).is_none() {
+                drop(bell.unbounded_send(reference));
+            }
+        }
+    }
 }
 
 /// Counts integrations by the reason of their `Ready` condition, for the metrics.

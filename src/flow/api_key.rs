@@ -10,7 +10,7 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 
 use super::Flow;
-use super::exchange::{ExchangeError, replace, still_wanted};
+use super::exchange::{ExchangeError, follow, replace, still_wanted};
 use super::giving_back::give_back;
 use crate::api::ProjectIntegration;
 use crate::finalizer::{self, FinalizerError};
@@ -20,6 +20,7 @@ use crate::oauth::account::{Answers, Names, Subject, told};
 use crate::oauth::identity::{self, Verdict};
 use crate::provider::connection::Keyed;
 use crate::sensitive::Sensitive;
+use crate::shard;
 
 /// What a grant and a published Secret call the type of an API key.
 pub const TOKEN_TYPE: &str = "ApiKey";
@@ -77,13 +78,14 @@ pub async fn keep(flow: &Flow, proved: &Proved<'_>) -> Result<Held, KeepError> {
     finalizer::put_on(&flow.client, proved.integration).await?;
     let owner = owner(proved.integration);
     let name = grant_name(&owner.namespace, &owner.name);
+    let shard = shard::label_of(proved.integration.metadata.labels.as_ref());
     let mut tries = 0;
     loop {
         tries += 1;
         let written = match flow.grants.find(&name).await? {
             None => {
                 let grant = key_grant(proved, owner.clone(), 1);
-                flow.grants.create(&grant, &Handled::default()).await.map(|view| Held { grant, view })
+                flow.grants.create(&grant, &Handled::default(), shard.clone()).await.map(|view| Held { grant, view })
             }
             Some(found) => {
                 let grant = key_grant(proved, owner.clone(), found.view.summary.epoch + 1);
@@ -94,7 +96,7 @@ pub async fn keep(flow: &Flow, proved: &Proved<'_>) -> Result<Held, KeepError> {
                     Some(_) => flow.registry.credentials(&proved.keyed.provider).await.ok(),
                     None => None,
                 };
-                let written = replace(flow, client.as_deref(), &found, &grant, handled).await;
+                let written = replace(flow, client.as_deref(), &found, &grant, handled, shard.clone()).await;
                 written.map(|view| Held { grant, view })
             }
         };
@@ -110,9 +112,13 @@ pub async fn keep(flow: &Flow, proved: &Proved<'_>) -> Result<Held, KeepError> {
 pub async fn keep_given(flow: &Flow, proved: &Proved<'_>) -> Result<(), KeepError> {
     let held = keep(flow, proved).await?;
     let kind = proved.integration.spec.provider_kind;
-    if matches!(still_wanted(flow, &held.grant.integration, kind).await, Ok(false)) {
-        give_back(flow, None, &held.grant).await;
-        return Err(ExchangeError::Gone.into());
+    match still_wanted(flow, &held.grant.integration, kind).await {
+        Ok(Some(now)) => follow(flow, &now, shard::label_of(proved.integration.metadata.labels.as_ref())).await,
+        Ok(None) => {
+            give_back(flow, None, &held.grant).await;
+            return Err(ExchangeError::Gone.into());
+        }
+        Err(_) => {}
     }
     Ok(())
 }

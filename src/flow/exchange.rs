@@ -6,6 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 use kube::api::Api;
 
 use super::Flow;
@@ -23,6 +24,7 @@ use crate::oauth::token::{Ambiguity, TokenOutcome, TokenRequest, send};
 use crate::provider::outbound::SendError;
 use crate::provider::registry::Usable;
 use crate::sensitive::Sensitive;
+use crate::shard;
 use crate::trace::{self, Kind, Span};
 
 /// How long tokens that the provider has given are held in memory while the API server takes no writes.
@@ -100,25 +102,50 @@ async fn carry_out(
     code: Sensitive,
     accept: bool,
 ) -> Result<(), ExchangeError> {
-    if !still_wanted(flow, &attempt.integration, attempt.provider.kind).await? {
-        return Err(ExchangeError::Gone);
-    }
+    let wanted = still_wanted(flow, &attempt.integration, attempt.provider.kind).await?;
+    let shard = shard::label_of(wanted.ok_or(ExchangeError::Gone)?.metadata.labels.as_ref());
     let answer = tokens_for(flow, attempt, usable, code).await?;
     let keeping = Span::child("write grant", Kind::Internal);
-    let grant = keeping.run(Box::pin(keep(flow, attempt, usable, &answer, accept))).await?;
-    if matches!(still_wanted(flow, &attempt.integration, attempt.provider.kind).await, Ok(false)) {
-        // Deletion may have passed by before the grant was there; nobody else will clean it up.
-        give_back(flow, Some(&usable.credentials), &grant).await;
-        return Err(ExchangeError::Gone);
+    let grant = keeping.run(Box::pin(keep(flow, attempt, usable, &answer, accept, shard.clone()))).await?;
+    match still_wanted(flow, &attempt.integration, attempt.provider.kind).await {
+        Ok(Some(integration)) => follow(flow, &integration, shard).await,
+        Ok(None) => {
+            // Deletion may have passed by before the grant was there; nobody else will clean it up.
+            give_back(flow, Some(&usable.credentials), &grant).await;
+            return Err(ExchangeError::Gone);
+        }
+        Err(_) => {}
     }
     Ok(())
 }
 
-/// Whether the integration is still there, the same, and served.
-pub(super) async fn still_wanted(flow: &Flow, owner: &Owner, kind: ProviderKind) -> Result<bool, ExchangeError> {
+/// A grant that was written for `before` goes where its integration has gone meanwhile. One that goes later is looked for
+/// by the shard it comes to, which is not told of grants of others.
+pub(super) async fn follow(flow: &Flow, integration: &ProjectIntegration, before: Option<String>) {
+    let now = shard::label_of(integration.metadata.labels.as_ref());
+    if now == before {
+        return;
+    }
+    let name = grant_name(&integration.namespace().unwrap_or_default(), &integration.name_any());
+    let marks = Marks { shard: Some(now), ..Marks::default() };
+    for _ in 0..3 {
+        let Ok(Some((view, _))) = flow.grants.look(&name).await else { return };
+        match flow.grants.annotate(&view, &marks).await {
+            Err(error) if error.is_conflict() => {}
+            _ => return,
+        }
+    }
+}
+
+/// The integration, where it is still there, the same, and served.
+pub(super) async fn still_wanted(
+    flow: &Flow,
+    owner: &Owner,
+    kind: ProviderKind,
+) -> Result<Option<ProjectIntegration>, ExchangeError> {
     let api: Api<ProjectIntegration> = Api::namespaced(flow.client.clone(), &owner.namespace);
     let found = api.get_opt(&owner.name).await.map_err(|source| ExchangeError::Integration(Box::new(source)))?;
-    Ok(found.is_some_and(|integration| {
+    Ok(found.filter(|integration| {
         integration.metadata.uid.as_deref() == Some(owner.uid.as_str())
             && integration.metadata.deletion_timestamp.is_none()
             && !integration.spec.suspend
@@ -175,6 +202,7 @@ async fn keep(
     usable: &Usable,
     answer: &TokenAnswer,
     accept: bool,
+    shard: Option<String>,
 ) -> Result<Grant, ExchangeError> {
     let name = grant_name(&attempt.integration.namespace, &attempt.integration.name);
     let subject = subject(attempt, usable);
@@ -189,7 +217,7 @@ async fn keep(
             Err(error) => Err(error),
             Ok(None) => {
                 let grant = make(1);
-                flow.grants.create(&grant, &answered(attempt, None)).await.map(|_| grant)
+                flow.grants.create(&grant, &answered(attempt, None), shard.clone()).await.map(|_| grant)
             }
             // Written already: the answer to it was lost.
             Ok(Some(found)) if is_this(&found.view, attempt, received) => {
@@ -212,7 +240,7 @@ async fn keep(
                     return refuse_other_account(flow, usable, &found.view, &grant).await;
                 }
                 let handled = answered(attempt, Some(&found.view));
-                let written = replace(flow, client, &found, &grant, handled).await;
+                let written = replace(flow, client, &found, &grant, handled, shard.clone()).await;
                 before = Some(found);
                 written.map(|_| grant)
             }
@@ -333,6 +361,7 @@ pub(super) async fn replace(
     found: &Found,
     grant: &Grant,
     handled: Handled,
+    shard: Option<String>,
 ) -> Result<GrantView, StoreError> {
     let same_life = found.view.summary.integration.uid == grant.integration.uid;
     let marks = Marks {
@@ -346,6 +375,7 @@ pub(super) async fn replace(
         leaving: Some(None),
         trace: Some(trace::current().kept_traceparent()),
         adopted: true,
+        shard: Some(shard),
     };
     let view = flow.grants.replace(&found.view, grant, &marks).await?;
     revoke_before(flow, client, found, grant).await;

@@ -23,6 +23,7 @@ use crate::api::MANAGER;
 use crate::digest::{authenticate, equal, short_hash};
 use crate::seal::{Place, SEALED_WITH, SealError, Sealer};
 use crate::sensitive::Sensitive;
+use crate::shard;
 use crate::trace;
 
 /// Label that tells what a Secret of the operator's namespace is.
@@ -173,6 +174,8 @@ pub struct Marks {
     pub trace: Option<Option<String>>,
     /// A request to take the grant over is done with.
     pub adopted: bool,
+    /// The shard of the integration, which is a label.
+    pub shard: Option<Option<String>>,
 }
 
 impl Marks {
@@ -196,6 +199,11 @@ impl Marks {
         mark(TRACE, self.trace.clone().map(|value| Ok(value.map_or(Value::Null, Value::String))))?;
         mark(ADOPT, self.adopted.then_some(Ok(Value::Null)))?;
         Ok(annotations)
+    }
+
+    /// The labels likewise.
+    fn labels(&self) -> BTreeMap<&'static str, &Option<String>> {
+        self.shard.iter().map(|shard| (shard::LABEL, shard)).collect()
     }
 }
 
@@ -253,8 +261,20 @@ impl GrantStore {
         secret.map(|secret| self.decode(secret)).transpose()
     }
 
-    /// Creates a grant; a conflict when there is one already.
-    pub async fn create(&self, grant: &Grant, handled: &Handled) -> Result<GrantView, StoreError> {
+    /// Looks at a grant without its data; returns the label of its shard too.
+    pub async fn look(&self, name: &str) -> Result<Option<(GrantView, Option<String>)>, StoreError> {
+        let found = self.secrets.get_metadata_opt(name).await.map_err(|source| api("look at", name, source))?;
+        let Some(found) = found else { return Ok(None) };
+        Ok(Some((GrantView::from_metadata(&found.metadata)?, shard::label_of(found.metadata.labels.as_ref()))))
+    }
+
+    /// Creates a grant of an integration of this shard; a conflict when there is one already.
+    pub async fn create(
+        &self,
+        grant: &Grant,
+        handled: &Handled,
+        shard: Option<String>,
+    ) -> Result<GrantView, StoreError> {
         let name = grant_name(&grant.integration.namespace, &grant.integration.name);
         // Whoever publishes it goes on with the trace that it came from.
         let trace = Some(trace::current().kept_traceparent());
@@ -263,7 +283,7 @@ impl GrantStore {
         let secret = Secret {
             metadata: ObjectMeta {
                 name: Some(name.clone()),
-                labels: Some(labels(grant)),
+                labels: Some(labels(grant, shard)),
                 annotations: Some(
                     annotations
                         .into_iter()
@@ -292,23 +312,26 @@ impl GrantStore {
     /// The same, for a grant whose data can perhaps not be read.
     pub async fn annotate(&self, view: &GrantView, marks: &Marks) -> Result<Found, StoreError> {
         let annotations = marks.annotations(&view.name)?;
-        let patch = json!({
+        let mut patch = json!({
             "metadata": { "resourceVersion": view.resource_version, "uid": view.uid, "annotations": annotations },
         });
+        if marks.shard.is_some() {
+            patch["metadata"]["labels"] = json!(marks.labels());
+        }
         self.decode(self.patch("mark", &view.name, &patch).await?)
     }
 
     /// Replaces the data, and changes annotations in the same write.
     pub async fn replace(&self, view: &GrantView, grant: &Grant, marks: &Marks) -> Result<GrantView, StoreError> {
         let (annotations, data) = self.encode(grant, marks, &view.name)?;
+        let mut labels = marks.labels();
+        labels.insert(INSTALLATION_LABEL, &grant.installation);
         let patch = json!({
             "metadata": {
                 "resourceVersion": view.resource_version,
                 "uid": view.uid,
                 "annotations": annotations,
-                "labels": {
-                    INSTALLATION_LABEL: grant.installation,
-                },
+                "labels": labels,
             },
             "data": data,
         });
@@ -437,7 +460,7 @@ fn api(operation: &'static str, grant: &str, source: kube::Error) -> StoreError 
     StoreError::Api { operation, grant: grant.to_owned(), source: Box::new(source) }
 }
 
-fn labels(grant: &Grant) -> BTreeMap<String, String> {
+fn labels(grant: &Grant, shard: Option<String>) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::from([
         (KIND_LABEL.to_owned(), GRANT.to_owned()),
         ("app.kubernetes.io/managed-by".to_owned(), MANAGER.to_owned()),
@@ -445,6 +468,7 @@ fn labels(grant: &Grant) -> BTreeMap<String, String> {
     if let Some(installation) = &grant.installation {
         labels.insert(INSTALLATION_LABEL.to_owned(), installation.clone());
     }
+    labels.extend(shard.map(|shard| (shard::LABEL.to_owned(), shard)));
     labels
 }
 

@@ -28,6 +28,7 @@ use crate::grant::store::{Marks, grant_name};
 use crate::grant::{GrantStore, GrantView, Handled, Owner, StoreError};
 use crate::provider::registry::{LookupError, Parts, Registry, Usable};
 use crate::seal::Sealer;
+use crate::shard;
 use crate::tenancy::Tenants;
 use crate::watching::Place;
 use rows::{Numbered, Row, RowError};
@@ -202,12 +203,16 @@ impl Importer {
             api.create(&how, &made).await.map_err(failed("created"))?
         };
         finalizer::put_on(&self.client, &integration).await?;
+        let shard = shard::label_of(integration.metadata.labels.as_ref());
         let owner = Owner { namespace, name, uid: integration.uid().unwrap_or_default() };
         let epoch = held.as_ref().map_or(1, |held| held.view.summary.epoch + 1);
         let grant = grant::grant(row, &owner, &usable, &parameters, &answer, epoch);
         match held {
-            None => self.grants.create(&grant, &Handled::default()).await?,
-            Some(held) => self.grants.replace(&held.view, &grant, &anew(&held.view, &owner)).await?,
+            None => self.grants.create(&grant, &Handled::default(), shard).await?,
+            Some(held) => {
+                let marks = Marks { shard: Some(shard), ..anew(&held.view, &owner) };
+                self.grants.replace(&held.view, &grant, &marks).await?
+            }
         };
         Ok(done)
     }

@@ -57,6 +57,7 @@ mod refresh;
 mod report;
 mod sealing;
 mod sets;
+mod shards;
 mod siblings;
 mod tenants;
 mod traces;

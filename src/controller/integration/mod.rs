@@ -155,7 +155,7 @@ async fn carry_out(object: &Watched, context: &Arc<Context>) -> Result<Action, R
     if let Some(pause) = context.lag(integration) {
         return Ok(Action::requeue(pause));
     }
-    let mut situation = Situation::gather(context, integration).await;
+    let mut situation = Situation::gather(context, integration).await?;
     let forgone = integration.status.as_ref().and_then(|status| status.disconnected_key.clone());
     let mut run = Run {
         context,
@@ -170,7 +170,7 @@ async fn carry_out(object: &Watched, context: &Arc<Context>) -> Result<Action, R
     };
     let adopted = Box::pin(run.adopt(&situation)).await?;
     if adopted.is_some() {
-        situation = Situation::gather(context, integration).await;
+        situation = Situation::gather(context, integration).await?;
     }
     let mirrored = integration.status.as_ref().map(|status| status.handled.clone()).unwrap_or_default();
     let mut asked = requests::requests(&situation, &mirrored);
