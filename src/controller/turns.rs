@@ -157,6 +157,7 @@ mod tests {
         ("acme".to_owned(), name.to_owned())
     }
 
+    #[allow(clippy::unnecessary_wraps)]
     fn at(second: i64) -> Option<Timestamp> {
         Some(Timestamp::from_second(second).unwrap())
     }

@@ -124,7 +124,7 @@ impl Field {
         grant.tokens.obtained_at = now;
         grant.tokens.expires_at = issued.expires_in.map(|seconds| now + SignedDuration::from_secs(seconds.into()));
         grant.installed.at = now;
-        self.store.create(&grant, &Handled::default()).await.unwrap();
+        self.store.create(&grant, &Handled::default(), None).await.unwrap();
         (id, owner)
     }
 

@@ -155,7 +155,7 @@ async fn those_who_wait_are_let_in_as_they_came() {
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_for_long_or_for_a_provider_that_fails() {
     let gates = gates();
-    gates.admit(UID, HOST).unwrap().limited(Some(Duration::from_secs(60)));
+    gates.admit(UID, HOST).unwrap().limited(Some(Duration::from_mins(1)));
     let patience = Duration::from_secs(5);
     assert_eq!(gates.wait(UID, HOST, patience).await.unwrap_err().why, Why::Limited);
     fail(&gates, 20);
