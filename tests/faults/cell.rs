@@ -402,7 +402,7 @@ impl Run<'_> {
         let api = stage.world.integrations(TENANT);
         let _ = api.delete(&self.name(), &DeleteParams::default()).await;
         let began = Instant::now();
-        while api.get_opt(&self.name()).await.unwrap().is_some() && began.elapsed() < Duration::from_secs(60) {
+        while api.get_opt(&self.name()).await.unwrap().is_some() && began.elapsed() < Duration::from_mins(1) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         stage.quiet().await;

@@ -149,6 +149,9 @@ fn allowed(cell: &Cell) -> &'static [Outcome] {
     }
 }
 
+/// Operation, whether the request is the app's, its name, which of that name, and the fault.
+type Row<'a> = (Operation, bool, &'a str, usize, Fault);
+
 /// What came of all cells.
 pub struct Table {
     played: Vec<(Cell, Played)>,
@@ -196,7 +199,7 @@ impl Table {
 
     /// For people.
     pub fn render(&self, took: Duration) -> String {
-        let mut rows: BTreeMap<(Operation, bool, &str, usize, Fault), BTreeMap<Profile, String>> = BTreeMap::new();
+        let mut rows: BTreeMap<Row<'_>, BTreeMap<Profile, String>> = BTreeMap::new();
         let mut sums: BTreeMap<&str, usize> = BTreeMap::new();
         let (mut unmet, mut unheld) = (0, 0);
         for (cell, played) in &self.played {

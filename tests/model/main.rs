@@ -7,7 +7,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
+    clippy::similar_names,
     clippy::trivially_copy_pass_by_ref,
+    clippy::unused_self,
     missing_docs,
     unreachable_pub
 )]

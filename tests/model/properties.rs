@@ -71,7 +71,7 @@ pub fn properties() -> Vec<Property<Protocol>> {
         Property::always(NO_FALSE_END, |model, state| !is_falsely_ended(model, state)),
         Property::always(REPLAYED_IN_TIME, |_, state: &State| !state.is_marked(IDLE_IN_WINDOW)),
         Property::always(NOT_SILENT, |_, state: &State| !state.is_marked(SILENT)),
-        Property::always(SETTLES, |model, state| model.settles(state)),
+        Property::always(SETTLES, Protocol::settles),
     ]
 }
 

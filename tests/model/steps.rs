@@ -307,14 +307,12 @@ impl Protocol {
                 Stage::Persist(Job { view, ..job }, serial)
             }
             Some(now) if unchanged(&now, &base) => Stage::Persist(Job { view: now, ..job }, serial),
-            // Dropped: somebody authorized again, or another replica has refreshed.
-            Some(_) => Stage::Idle,
             None if self.is_broken(Broken::CreatesAgain) => Stage::Persist(job, serial),
-            None => Stage::Idle,
+            // Dropped: somebody authorized again, another replica has refreshed, or the grant is gone.
+            Some(_) | None => Stage::Idle,
         }
     }
 
-    #[allow(clippy::unused_self)]
     fn renewed(&self, state: &mut State, index: usize, grant: Grant) -> Stage {
         let replica = &mut state.replicas[index];
         replica.trouble = None;

@@ -277,7 +277,9 @@ impl Protocol {
             state.mark(marks::IDLE_IN_WINDOW);
         }
         // Whoever looks at it again notes the intent that lies there.
-        minds.iter().for_each(|index| self.sight(state, *index));
+        for index in &minds {
+            self.sight(state, *index);
+        }
         state.now = to;
         if !lost && marks::is_lost(self, state) && state.is_marked(marks::LOST) {
             state.mark(marks::WINDOW);
