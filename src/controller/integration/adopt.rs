@@ -7,7 +7,6 @@
 //! not used. Then one write moves the grant.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -22,7 +21,7 @@ use crate::finalizer;
 use crate::grant::store::{Found, Held, Marks};
 use crate::grant::{Binding, GrantView, Handled, Owner, Published, Refusal};
 use crate::lanes::Lane;
-use crate::oauth::{identity, introspect};
+use crate::oauth::identity;
 use crate::provider::connection::Connection;
 use crate::publish;
 use crate::sensitive::Sensitive;
@@ -138,13 +137,9 @@ impl Run<'_> {
         }
         let _pass = self.context.lanes.enter(Lane::Request, tokens.expires_at).await;
         if let (Connection::OAuth(usable), Some(refresh_token)) = (connection, &tokens.refresh_token)
-            && let Some(url) = &usable.endpoints.introspection
+            && let Some(asked) = self.is_active(usable, refresh_token).await
         {
-            let endpoint = &usable.endpoints.token;
-            let networks = Arc::clone(&endpoint.private_networks);
-            let (outbound, credentials) = (&self.context.outbound, &usable.credentials);
-            let asked = introspect::is_active(outbound, url, endpoint.into(), credentials, refresh_token, networks);
-            return match asked.await {
+            return match asked {
                 Ok(true) => Ok(Word::Unused),
                 Ok(false) => Ok(Word::Dead("the provider says that the refresh token is not active any more".into())),
                 Err(error) => Err(chain(&error)),

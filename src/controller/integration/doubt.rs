@@ -5,8 +5,6 @@
 //! asked (RFC 7662), where that uses nothing up. Tokens that this very process got, or has asked about, are not of the past,
 //! and cost no question.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
 use super::Run;
@@ -16,7 +14,6 @@ use crate::controller::refresh::{self, Outcome};
 use crate::controller::situation::Situation;
 use crate::grant::GrantView;
 use crate::grant::plan::GRACE_MARGIN;
-use crate::oauth::introspect;
 use crate::provider::registry::Usable;
 
 const PAST: &str = "the provider says that the refresh token was used or revoked, and nothing newer is stored here, as after a \
@@ -35,7 +32,7 @@ pub(super) enum Doubt {
 impl Run<'_> {
     /// Asks where there is doubt. A provider that cannot tell is not waited for: refreshing is what keeps a grant.
     pub(super) async fn doubt(&self, situation: &Situation<'_>, usable: &Usable, set: Option<&str>) -> Doubt {
-        let (Some(url), Some(view)) = (&usable.endpoints.introspection, &situation.grant) else {
+        let Some(view) = situation.grant.as_ref().filter(|_| usable.endpoints.introspection.is_some()) else {
             return Doubt::Unknown;
         };
         if !self.is_doubtful(situation, usable, view, set) {
@@ -45,11 +42,8 @@ impl Run<'_> {
         let Some(token) = held.grant.tokens_of(set).and_then(|tokens| tokens.refresh_token.as_ref()) else {
             return Doubt::Unknown;
         };
-        let endpoint = &usable.endpoints.token;
-        let networks = Arc::clone(&endpoint.private_networks);
-        let asked =
-            introspect::is_active(&self.context.outbound, url, endpoint.into(), &usable.credentials, token, networks);
-        match asked.await {
+        let Some(asked) = self.is_active(usable, token).await else { return Doubt::Unknown };
+        match asked {
             Ok(true) => {
                 self.be_sure(situation, &held.view, set);
                 Doubt::Good

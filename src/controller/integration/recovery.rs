@@ -13,8 +13,10 @@ use crate::controller::situation::Situation;
 use crate::grant::store::Held;
 use crate::grant::{Intent, StoreError};
 use crate::lanes::Lane;
+use crate::oauth::introspect::IntrospectError;
 use crate::oauth::{identity, introspect};
 use crate::provider::registry::Usable;
+use crate::sensitive::Sensitive;
 
 /// How long before its expiry an access token may count as expired at the provider.
 const EXPIRED: SignedDuration = SignedDuration::from_secs(5);
@@ -29,23 +31,25 @@ impl Run<'_> {
     ) -> Result<Outcome, ReconcileError> {
         let Some(held) = self.unfinished(situation, intent).await? else { return Ok(Outcome::Superseded) };
         let tokens = held.grant.tokens_of(intent.set.as_deref());
-        let (Some(url), Some(refresh_token)) =
-            (&usable.endpoints.introspection, tokens.and_then(|tokens| tokens.refresh_token.as_ref()))
-        else {
+        let Some(refresh_token) = tokens.and_then(|tokens| tokens.refresh_token.as_ref()) else {
             return Ok(Outcome::Superseded);
         };
+        let Some(asked) = self.is_active(usable, refresh_token).await else { return Ok(Outcome::Superseded) };
+        let unused = asked.map_err(|error| chain(&error));
+        self.after_asking(situation, usable, held, intent, unused).await
+    }
+
+    /// Whether the provider says that a refresh token is good (RFC 7662); `None` where it cannot be asked.
+    pub(super) async fn is_active(
+        &self,
+        usable: &Usable,
+        refresh_token: &Sensitive,
+    ) -> Option<Result<bool, IntrospectError>> {
+        let url = usable.endpoints.introspection.as_ref()?;
         let endpoint = &usable.endpoints.token;
         let networks = Arc::clone(&endpoint.private_networks);
-        let asked = introspect::is_active(
-            &self.context.outbound,
-            url,
-            endpoint.into(),
-            &usable.credentials,
-            refresh_token,
-            networks,
-        );
-        let unused = asked.await.map_err(|error| chain(&error));
-        self.after_asking(situation, usable, held, intent, unused).await
+        let (outbound, credentials) = (&self.context.outbound, &usable.credentials);
+        Some(introspect::is_active(outbound, url, endpoint.into(), credentials, refresh_token, networks).await)
     }
 
     /// Tries the old access token, which a refresh would have ended. If it works, nothing was done.
