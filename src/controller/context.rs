@@ -115,18 +115,20 @@ impl Context {
         Ok(found)
     }
 
-    /// Whether this process, or what was told before it, knows of a grant.
-    pub fn has_held(&self, integration: &ProjectIntegration, uid: &str) -> bool {
-        let told = integration.status.as_ref().is_some_and(|status| status.token.is_some());
-        told || self.memories.look(uid, |memory| memory.written[0] > 0).unwrap_or_default()
-    }
-
-    /// The same, and for certain: in a process that sees only the grants of its shard, one that is missing may be another's.
-    /// Then it is looked for, and becomes this shard's, since its integration is.
-    pub async fn find_grant(&self, namespace: &str, name: &str, uid: &str) -> Result<Option<GrantView>, StoreError> {
+    /// The same, and one that the watch does not show is looked for where there may be one: this process has held one, or it is
+    /// told that there was; or the process sees only the grants of its shard. Then it becomes this shard's, since its
+    /// integration is.
+    pub async fn find_grant(&self, integration: &ProjectIntegration) -> Result<Option<GrantView>, StoreError> {
+        let (namespace, name) = (&integration.namespace().unwrap_or_default(), &integration.name_any());
+        let uid = &integration.uid().unwrap_or_default();
         let seen = self.grant(namespace, name, uid);
-        if seen.is_some() || !self.shard.is_part() {
+        if seen.is_some() {
             return Ok(seen);
+        }
+        if !self.shard.is_part() {
+            let told = integration.status.as_ref().is_some_and(|status| status.token.is_some());
+            let held = self.memories.look(uid, |memory| memory.written[0] > 0).unwrap_or_default();
+            return if told || held { self.stored_grant(namespace, name, uid).await } else { Ok(None) };
         }
         let grant = grant_name(namespace, name);
         let Some((view, label)) = self.grants.look(&grant).await? else { return Ok(None) };

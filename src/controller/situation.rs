@@ -55,11 +55,7 @@ impl<'a> Situation<'a> {
         let uid = integration.uid().unwrap_or_default();
         let tenancy = context.tenants.check(&namespace, &integration.spec.tenant_id);
         let settings = settings(integration);
-        let mut found = context.find_grant(&namespace, &name, &uid).await?;
-        if found.is_none() && context.has_held(integration, &uid) {
-            // A watch that was given an old list shows none.
-            found = context.stored_grant(&namespace, &name, &uid).await?;
-        }
+        let found = context.find_grant(integration).await?;
         let foreign = found.as_ref().is_some_and(|view| view.summary.integration.uid != uid);
         let (grant, left_over) = if foreign { (None, found) } else { (found, None) };
         let unreadable = match &grant {
