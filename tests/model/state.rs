@@ -303,17 +303,8 @@ impl State {
         for replica in &mut self.replicas {
             replica.cache.iter_mut().for_each(&mut *each);
             match &mut replica.stage {
-                Stage::Intend(job)
-                | Stage::IntendAgain(job)
-                | Stage::Check(job)
-                | Stage::Send(job)
-                | Stage::Await(job, _)
-                | Stage::Persist(job, _)
-                | Stage::PersistAgain(job, _)
-                | Stage::TakeBack(job)
-                | Stage::EndAgain(job) => each(&mut job.view),
                 Stage::End(grant) | Stage::Ask(grant, ..) | Stage::Revoke(grant) | Stage::Delete(grant) => each(grant),
-                _ => {}
+                stage => stage.job_mut().into_iter().for_each(|job| each(&mut job.view)),
             }
         }
     }
@@ -325,18 +316,27 @@ impl State {
             }
             replica.unspent.iter_mut().for_each(&mut *each);
             match &mut replica.stage {
-                Stage::Intend(job)
-                | Stage::IntendAgain(job)
-                | Stage::Check(job)
-                | Stage::Send(job)
-                | Stage::Await(job, _)
-                | Stage::Persist(job, _)
-                | Stage::PersistAgain(job, _)
-                | Stage::TakeBack(job)
-                | Stage::EndAgain(job) => each(&mut job.attempt),
                 Stage::Unfinished(intent, _) | Stage::Ask(_, intent, _) => each(&mut intent.attempt),
-                _ => {}
+                stage => stage.job_mut().into_iter().for_each(|job| each(&mut job.attempt)),
             }
+        }
+    }
+}
+
+impl Stage {
+    /// The refresh that is being carried out.
+    fn job_mut(&mut self) -> Option<&mut Job> {
+        match self {
+            Self::Intend(job)
+            | Self::IntendAgain(job)
+            | Self::Check(job)
+            | Self::Send(job)
+            | Self::Await(job, _)
+            | Self::Persist(job, _)
+            | Self::PersistAgain(job, _)
+            | Self::TakeBack(job)
+            | Self::EndAgain(job) => Some(job),
+            _ => None,
         }
     }
 }
