@@ -4,21 +4,24 @@
 //! in between; a conflict that shows our own attempt is a success. Grants are created in one place, and never again by
 //! a refresh.
 
+mod error;
+mod marks;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::{PartialObjectMeta, Request};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::record::{
-    ADOPT, HANDLED, INTENT, LEAVING, MISMATCH, ORPHANED, PUBLISHED, REFUSED, SUMMARY, TRACE, ViewError,
-};
+pub use error::StoreError;
+pub use marks::Marks;
+
+use super::record::SUMMARY;
 use super::sharing::{self, Company};
-use super::{Grant, GrantView, Handled, Intent, Published, Refusal, Summary};
+use super::{Grant, GrantView, Handled, Summary};
 use crate::api::MANAGER;
 use crate::digest::{authenticate, equal, short_hash};
 use crate::seal::{Place, SEALED_WITH, SealError, Sealer};
@@ -73,146 +76,9 @@ impl Found {
     }
 }
 
-/// A grant could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The API server refused, or could not be reached.
-    #[error("cannot {operation} grant {grant}")]
-    Api {
-        /// What was tried.
-        operation: &'static str,
-        /// The Secret.
-        grant: String,
-        /// The client's word.
-        #[source]
-        source: Box<kube::Error>,
-    },
-    /// Somebody wrote in between.
-    #[error("grant {grant} was changed in between")]
-    Conflict {
-        /// The Secret.
-        grant: String,
-    },
-    /// There is no such grant.
-    #[error("grant {grant} does not exist")]
-    Missing {
-        /// The Secret.
-        grant: String,
-    },
-    /// Its annotations cannot be read.
-    #[error(transparent)]
-    View(#[from] ViewError),
-    /// Its data cannot be read, or the grant cannot be written as data.
-    #[error("the data of grant {grant} cannot be decoded or encoded")]
-    Codec {
-        /// The Secret.
-        grant: String,
-        /// The codec's word.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// It is sealed and does not open, or could not be sealed.
-    #[error("grant {grant} cannot be opened")]
-    Sealed {
-        /// The Secret.
-        grant: String,
-        /// Why, and what helps.
-        #[source]
-        source: SealError,
-    },
-    /// It holds more than a Secret should.
-    #[error("grant {grant} would take {size} bytes; {MAX_SIZE} are allowed")]
-    TooLarge {
-        /// The Secret.
-        grant: String,
-        /// Its size in bytes.
-        size: usize,
-    },
-}
-
-impl StoreError {
-    /// Whether trying again with a fresh read may succeed.
-    pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Conflict { .. })
-    }
-
-    /// Whether the grant is there and its data cannot be read: a new one may take its place, and nothing else can be done
-    /// with it.
-    pub fn is_unreadable(&self) -> bool {
-        matches!(self, Self::Sealed { .. } | Self::Codec { .. })
-    }
-
-    /// Whether the grant is not there.
-    pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Missing { .. })
-    }
-}
-
 /// The name of the grant Secret of an integration.
 pub fn grant_name(namespace: &str, name: &str) -> String {
     format!("grant-{}", short_hash(&[namespace, name]))
-}
-
-/// What a write changes beside the data; `None` leaves an annotation as it is, `Some(None)` removes it.
-#[derive(Clone, Debug, Default)]
-pub struct Marks {
-    /// The unfinished refreshes; an empty list removes the annotation.
-    pub intents: Option<Vec<Intent>>,
-    /// The Secret for workloads.
-    pub published: Option<Option<Published>>,
-    /// The requests that were handled.
-    pub handled: Option<Handled>,
-    /// Why the grant can no longer be used.
-    pub refused: Option<Option<Refusal>>,
-    /// When another account was offered.
-    pub mismatch: Option<Option<jiff::Timestamp>>,
-    /// When the integration was found to be gone.
-    pub orphaned: Option<Option<jiff::Timestamp>>,
-    /// When it was begun to revoke and forget the grant.
-    pub leaving: Option<Option<jiff::Timestamp>>,
-    /// The trace of the authorization.
-    pub trace: Option<Option<String>>,
-    /// A request to take the grant over is done with.
-    pub adopted: bool,
-    /// The shard of the integration, which is a label.
-    pub shard: Option<Option<String>>,
-}
-
-impl Marks {
-    /// As a merge patch wants them: `null` removes.
-    fn annotations(&self, grant: &str) -> Result<BTreeMap<&'static str, Value>, StoreError> {
-        let mut annotations = BTreeMap::new();
-        let mut mark = |key, value: Option<Result<Value, serde_json::Error>>| {
-            if let Some(value) = value {
-                let value = value.map_err(|source| StoreError::Codec { grant: grant.to_owned(), source })?;
-                annotations.insert(key, value);
-            }
-            Ok::<_, StoreError>(())
-        };
-        mark(INTENT, self.intents.as_ref().map(|intents| optional((!intents.is_empty()).then_some(intents))))?;
-        mark(PUBLISHED, self.published.as_ref().map(|value| optional(value.as_ref())))?;
-        mark(HANDLED, self.handled.as_ref().map(text))?;
-        mark(REFUSED, self.refused.as_ref().map(|value| optional(value.as_ref())))?;
-        mark(MISMATCH, self.mismatch.as_ref().map(|value| optional(value.as_ref())))?;
-        mark(ORPHANED, self.orphaned.as_ref().map(|value| optional(value.as_ref())))?;
-        mark(LEAVING, self.leaving.as_ref().map(|value| optional(value.as_ref())))?;
-        mark(TRACE, self.trace.clone().map(|value| Ok(value.map_or(Value::Null, Value::String))))?;
-        mark(ADOPT, self.adopted.then_some(Ok(Value::Null)))?;
-        Ok(annotations)
-    }
-
-    /// The labels likewise.
-    fn labels(&self) -> BTreeMap<&'static str, &Option<String>> {
-        self.shard.iter().map(|shard| (shard::LABEL, shard)).collect()
-    }
-}
-
-fn text<T: Serialize>(value: &T) -> Result<Value, serde_json::Error> {
-    serde_json::to_string(value).map(Value::String)
-}
-
-fn optional<T: Serialize>(value: Option<&T>) -> Result<Value, serde_json::Error> {
-    value.map_or(Ok(Value::Null), text)
 }
 
 impl GrantStore {
@@ -257,13 +123,14 @@ impl GrantStore {
 
     /// Finds a grant, whether or not its data can be read.
     pub async fn find(&self, name: &str) -> Result<Option<Found>, StoreError> {
-        let secret = self.secrets.get_opt(name).await.map_err(|source| api("read", name, source))?;
+        let secret = self.secrets.get_opt(name).await.map_err(|source| StoreError::api("read", name, source))?;
         secret.map(|secret| self.decode(secret)).transpose()
     }
 
     /// Looks at a grant without its data; returns the label of its shard too.
     pub async fn look(&self, name: &str) -> Result<Option<(GrantView, Option<String>)>, StoreError> {
-        let found = self.secrets.get_metadata_opt(name).await.map_err(|source| api("look at", name, source))?;
+        let found =
+            self.secrets.get_metadata_opt(name).await.map_err(|source| StoreError::api("look at", name, source))?;
         let Some(found) = found else { return Ok(None) };
         Ok(Some((GrantView::from_metadata(&found.metadata)?, shard::label_of(found.metadata.labels.as_ref()))))
     }
@@ -290,6 +157,7 @@ impl GrantStore {
                         .filter_map(|(key, value)| value.as_str().map(|text| (key.to_owned(), text.to_owned())))
                         .collect(),
                 ),
+                managed_fields: Some(untracked()),
                 ..ObjectMeta::default()
             },
             type_: Some("integrations.tms.dev/grant".to_owned()),
@@ -300,7 +168,7 @@ impl GrantStore {
         match self.secrets.create(&parameters, &secret).await {
             Ok(secret) => Ok(GrantView::from_metadata(&secret.metadata)?),
             Err(kube::Error::Api(status)) if status.is_already_exists() => Err(StoreError::Conflict { grant: name }),
-            Err(source) => Err(api("create", &name, source)),
+            Err(source) => Err(StoreError::api("create", &name, source)),
         }
     }
 
@@ -318,7 +186,7 @@ impl GrantStore {
         if marks.shard.is_some() {
             patch["metadata"]["labels"] = json!(marks.labels());
         }
-        self.decode(self.patch("mark", &view.name, &patch).await?)
+        self.decode(self.patch("mark", &view.name, patch).await?)
     }
 
     /// Replaces the data, and changes annotations in the same write.
@@ -335,7 +203,7 @@ impl GrantStore {
             },
             "data": data,
         });
-        Ok(GrantView::from_metadata(&self.patch("write", &view.name, &patch).await?.metadata)?)
+        Ok(GrantView::from_metadata(&self.patch("write", &view.name, patch).await?.metadata)?)
     }
 
     /// Deletes exactly the grant that was seen; gone already is fine.
@@ -346,7 +214,7 @@ impl GrantStore {
             Err(kube::Error::Api(status)) if status.is_conflict() => {
                 Err(StoreError::Conflict { grant: view.name.clone() })
             }
-            Err(source) => Err(api("delete", &view.name, source)),
+            Err(source) => Err(StoreError::api("delete", &view.name, source)),
         }
     }
 
@@ -377,7 +245,7 @@ impl GrantStore {
             .secrets
             .list_metadata(&parameters)
             .await
-            .map_err(|source| api("list siblings of", except.unwrap_or("that is not kept"), source))?;
+            .map_err(|source| StoreError::api("list siblings of", except.unwrap_or("that is not kept"), source))?;
         let now = jiff::Timestamp::now();
         let others = found.items.iter().filter(|other: &&PartialObjectMeta<Secret>| {
             other.metadata.deletion_timestamp.is_none() && other.metadata.name.as_deref() != except
@@ -427,21 +295,29 @@ impl GrantStore {
         Ok(Found { view, grant })
     }
 
-    async fn patch(&self, operation: &'static str, name: &str, patch: &Value) -> Result<Secret, StoreError> {
+    async fn patch(&self, operation: &'static str, name: &str, mut patch: Value) -> Result<Secret, StoreError> {
+        patch["metadata"]["managedFields"] = json!(untracked());
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let request = Request::new(self.secrets.resource_url()).patch(name, &parameters, &Patch::Merge(patch));
-        let request = request.map_err(|error| api(operation, name, kube::Error::BuildRequest(error)))?;
-        match self.client.request::<Written>(request).await {
-            Ok(written) => Ok(written.secret()),
+        let request = Request::new(self.secrets.resource_url()).patch(name, &parameters, &Patch::Merge(&patch));
+        let request = request.map_err(|error| StoreError::api(operation, name, kube::Error::BuildRequest(error)))?;
+        match self.client.request::<Secret>(request).await {
+            Ok(written) => Ok(written),
             Err(kube::Error::Api(status)) if status.is_conflict() => {
                 Err(StoreError::Conflict { grant: name.to_owned() })
             }
             Err(kube::Error::Api(status)) if status.is_not_found() => {
                 Err(StoreError::Missing { grant: name.to_owned() })
             }
-            Err(source) => Err(api(operation, name, source)),
+            Err(source) => Err(StoreError::api(operation, name, source)),
         }
     }
+}
+
+/// Clears `metadata.managedFields`. Nobody but the operator writes to grants, so there is nobody to tell it from, and without
+/// them a write costs the API server a third less.
+/// Source: <https://kubernetes.io/docs/reference/using-api/server-side-apply/#clearing-managedfields>
+fn untracked() -> Vec<ManagedFieldsEntry> {
+    vec![ManagedFieldsEntry::default()]
 }
 
 /// Deletes exactly the object that was seen: of many such deletes at once, one is carried out.
@@ -456,10 +332,6 @@ pub(crate) fn exactly(uid: &str, resource_version: &str) -> DeleteParams {
     }
 }
 
-fn api(operation: &'static str, grant: &str, source: kube::Error) -> StoreError {
-    StoreError::Api { operation, grant: grant.to_owned(), source: Box::new(source) }
-}
-
 fn labels(grant: &Grant, shard: Option<String>) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::from([
         (KIND_LABEL.to_owned(), GRANT.to_owned()),
@@ -470,38 +342,6 @@ fn labels(grant: &Grant, shard: Option<String>) -> BTreeMap<String, String> {
     }
     labels.extend(shard.map(|shard| (shard::LABEL.to_owned(), shard)));
     labels
-}
-
-/// What is read of the answer to a write: most of the rest of it is `managedFields`.
-#[derive(Deserialize)]
-struct Written {
-    metadata: Named,
-    data: Option<BTreeMap<String, ByteString>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Named {
-    name: String,
-    uid: String,
-    resource_version: String,
-    labels: Option<BTreeMap<String, String>>,
-    annotations: Option<BTreeMap<String, String>>,
-}
-
-impl Written {
-    fn secret(self) -> Secret {
-        let Named { name, uid, resource_version, labels, annotations } = self.metadata;
-        let metadata = ObjectMeta {
-            name: Some(name),
-            uid: Some(uid),
-            resource_version: Some(resource_version),
-            labels,
-            annotations,
-            ..ObjectMeta::default()
-        };
-        Secret { metadata, data: self.data, ..Secret::default() }
-    }
 }
 
 type Encoded = (BTreeMap<&'static str, Value>, BTreeMap<String, ByteString>);
