@@ -21,6 +21,8 @@ pub enum Lane {
     Request,
     /// A token is about to expire.
     Expiry,
+    /// What came of a refresh is yet to be told.
+    Report,
     /// A look whether all is well.
     Health,
 }

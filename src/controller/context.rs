@@ -5,21 +5,22 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
-use kube::core::PartialObjectMeta;
+use kube::core::{ObjectMeta, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource as _, ResourceExt as _};
 use tokio_util::task::TaskTracker;
 
+use super::clock::monotonic;
 use super::events::Events;
 use super::memory::{Later, Memories, Memory};
 use super::turns::Turns;
-use super::watched::Watched;
+use super::watched::{Watched, WatchedGrant};
 use crate::api::{ProjectIntegration, request};
 use crate::causes::chain;
 use crate::flow::Flow;
 use crate::grant::record::Glance;
 use crate::grant::sharing;
-use crate::grant::store::{INSTALLATION_LABEL, Marks, grant_name};
+use crate::grant::store::{Marks, grant_name};
 use crate::grant::{GrantStore, GrantView, StoreError};
 use crate::lanes::{Lane, Lanes};
 use crate::metrics::Metrics;
@@ -34,6 +35,9 @@ pub type SecretMeta = PartialObjectMeta<Secret>;
 
 /// The longest that a reconcile waits for the watch to catch up.
 const LONGEST_LAG: SignedDuration = SignedDuration::from_secs(2);
+
+/// How long a status waits for more urgent work.
+pub const LONGEST_UNTOLD: SignedDuration = SignedDuration::from_mins(1);
 
 /// How long a grant that could not be read is left alone.
 const TRY_AGAIN: SignedDuration = SignedDuration::from_secs(10);
@@ -53,7 +57,7 @@ pub struct Context {
     /// Grants.
     pub grants: GrantStore,
     /// Grants by their metadata, as the watch delivers them.
-    pub grant_cache: Store<SecretMeta>,
+    pub grant_cache: Store<WatchedGrant>,
     /// Attempts by their metadata.
     pub attempt_cache: Store<SecretMeta>,
     /// The connect flow.
@@ -84,10 +88,8 @@ impl Context {
     /// The grant of an integration: as the watch shows it, or as we last wrote it where that is newer.
     pub fn grant(&self, namespace: &str, name: &str, uid: &str) -> Option<GrantView> {
         let reference = ObjectRef::new(&grant_name(namespace, name)).within(&self.own_namespace);
-        let cached = self.grant_cache.get(&reference).and_then(|secret| {
-            GrantView::from_metadata(&secret.metadata)
-                .inspect_err(|error| tracing::error!(namespace, name, %error, "a grant cannot be read"))
-                .ok()
+        let cached = self.grant_cache.get(&reference).and_then(|grant| {
+            grant.view().inspect_err(|error| tracing::error!(namespace, name, %error, "a grant cannot be read")).ok()
         });
         let known = self.memories.look(uid, |memory| Some((memory.recent.clone()?, memory.shown_wrongly.clone())));
         let Some((recent, wrong)) = known.flatten() else { return cached };
@@ -104,7 +106,7 @@ impl Context {
     pub async fn stored_grant(&self, namespace: &str, name: &str, uid: &str) -> Result<Option<GrantView>, StoreError> {
         let grant = grant_name(namespace, name);
         let reference = ObjectRef::new(&grant).within(&self.own_namespace);
-        let shown = self.grant_cache.get(&reference).and_then(|secret| secret.metadata.resource_version.clone());
+        let shown = self.grant_cache.get(&reference).and_then(|grant| grant.resource_version());
         let found = self.grants.find(&grant).await?.map(|found| found.view);
         let shown = shown.unwrap_or_default();
         self.memories.update(uid, |memory| {
@@ -148,8 +150,7 @@ impl Context {
     pub fn urgency(&self, object: &Watched) -> (Lane, Option<Timestamp>) {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let reference = ObjectRef::new(&grant_name(&namespace, &name)).within(&self.own_namespace);
-        let held = self.grant_cache.get(&reference);
-        let expiry = held.and_then(|secret| Glance::at(&secret.metadata)?.expires_at);
+        let expiry = self.grant_cache.get(&reference).and_then(|grant| grant.expires_at);
         let requests = || request::ALL.iter().filter_map(|annotation| object.annotations().get_key_value(*annotation));
         let handled =
             || object.open().ok().and_then(|integration| Some(integration.status?.handled)).unwrap_or_default();
@@ -157,29 +158,46 @@ impl Context {
             let handled = handled();
             requests().any(|(annotation, value)| handled.get(annotation) != Some(value))
         };
-        let waited_for = asks || object.meta().deletion_timestamp.is_some();
-        (if waited_for { Lane::Request } else { Lane::Expiry }, expiry)
+        let uid = object.meta().uid.as_deref().unwrap_or_default();
+        let untold = self.memories.look(uid, |memory| memory.untold).flatten();
+        let lane = if asks || object.meta().deletion_timestamp.is_some() {
+            Lane::Request
+        } else if untold.is_some_and(|since| monotonic() - since < LONGEST_UNTOLD) {
+            Lane::Report
+        } else {
+            Lane::Expiry
+        };
+        (lane, expiry)
     }
 
     /// Whether a grant as the watch delivers it is as this process wrote it, so that nobody has to look at it.
-    pub fn is_own_write(&self, uid: &str, grant: &SecretMeta, glance: &Glance) -> bool {
-        let version: Option<u64> = grant.metadata.resource_version.as_deref().and_then(|text| text.parse().ok());
+    pub fn is_own_write(&self, uid: &str, grant: &ObjectMeta, glance: &Glance) -> bool {
+        let version: Option<u64> = grant.resource_version.as_deref().and_then(|text| text.parse().ok());
         let own = |memory: &Memory| {
             // Not any version before: a restored etcd counts from an earlier one again.
             let known = version.is_some_and(|version| memory.written.contains(&version));
-            let is_of =
-                |attempt: &str| glance.attempt.as_deref() == Some(attempt) || Glance::intends(&grant.metadata, attempt);
+            let is_of = |attempt: &str| glance.attempt.as_deref() == Some(attempt) || Glance::intends(grant, attempt);
             known || memory.in_flight.as_deref().is_some_and(is_of)
         };
         self.memories.look(uid, own).unwrap_or_default()
     }
 
+    /// The watch shows a grant as we wrote it: what was remembered in its place is of no use any more.
+    pub fn caught_up(&self, uid: &str, grant: &ObjectMeta) {
+        let shown = |memory: &Memory| {
+            memory.recent.as_ref().map(|recent| recent.resource_version.as_str()) == grant.resource_version.as_deref()
+        };
+        if self.memories.look(uid, shown).unwrap_or_default() {
+            self.memories.update(uid, |memory| (memory.recent, memory.shown_wrongly) = (None, None));
+        }
+    }
+
     /// The other grants of the same installation, as the watch shows them. Walks through all grants.
     pub fn siblings(&self, view: &GrantView) -> Vec<GrantView> {
         let Some(installation) = &view.summary.installation else { return vec![] };
-        let labelled = |secret: &Arc<SecretMeta>| secret.labels().get(INSTALLATION_LABEL) == Some(installation);
-        let siblings = self.grant_cache.state().into_iter().filter(labelled);
-        let views = siblings.filter_map(|secret| GrantView::from_metadata(&secret.metadata).ok());
+        let same = |grant: &Arc<WatchedGrant>| grant.installation.as_deref() == Some(installation.as_str());
+        let siblings = self.grant_cache.state().into_iter().filter(same);
+        let views = siblings.filter_map(|grant| grant.view().ok());
         views.filter(|other| other.name != view.name).collect()
     }
 

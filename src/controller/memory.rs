@@ -50,6 +50,8 @@ pub struct Memory {
     pub verified_at: Option<Timestamp>,
     /// Whether it is certain that, without a grant, nothing is published either.
     pub cleared: bool,
+    /// Since when, by [`monotonic`], a status waits for more urgent work.
+    pub untold: Option<SignedDuration>,
     /// The resourceVersion of the status that we wrote last, and when.
     pub told: Option<(u64, Timestamp)>,
     /// A Secret that is not ours has the name we want.

@@ -43,8 +43,8 @@ pub async fn run(context: &Context, places: &[Place], integrations: &[Store<Watc
         }
         pause = EVERY;
         let mut orphans = 0;
-        for secret in context.grant_cache.state() {
-            let Ok(view) = GrantView::from_metadata(&secret.metadata) else { continue };
+        for grant in context.grant_cache.state() {
+            let Ok(view) = grant.view() else { continue };
             let namespace = &view.summary.integration.namespace;
             if !places.iter().any(|place| place.holds(namespace)) {
                 continue;

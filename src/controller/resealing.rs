@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, SecretMeta};
+use super::context::Context;
+use super::watched::WatchedGrant;
 use crate::causes::chain;
 use crate::grant::store::Marks;
 use crate::grant::{GrantView, StoreError};
@@ -28,13 +29,13 @@ pub async fn run(context: &Context, stop: &CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
-        let secrets = context.grant_cache.state();
+        let grants = context.grant_cache.state();
         let writing = context.grants.writing();
-        context.metrics.grants(&count(&secrets));
-        let stale: Vec<_> = secrets
+        context.metrics.grants(&count(&grants));
+        let stale: Vec<_> = grants
             .iter()
-            .filter(|secret| secret.annotations().get(SEALED_WITH) != writing.as_ref())
-            .filter_map(|secret| GrantView::from_metadata(&secret.metadata).ok())
+            .filter(|grant| grant.sealed_with.as_deref() != writing.as_deref())
+            .filter_map(|grant| grant.view().ok())
             .collect();
         let attempts = context.attempt_cache.state().into_iter();
         let attempts = attempts.filter(|attempt| attempt.annotations().get(SEALED_WITH) != writing.as_ref()).count();
@@ -59,10 +60,10 @@ pub async fn run(context: &Context, stop: &CancellationToken) {
 }
 
 /// Grants by the key that they are sealed with; under the empty name those that are not.
-fn count(secrets: &[Arc<SecretMeta>]) -> BTreeMap<String, i64> {
+fn count(grants: &[Arc<WatchedGrant>]) -> BTreeMap<String, i64> {
     let mut counts = BTreeMap::new();
-    for secret in secrets {
-        *counts.entry(secret.annotations().get(SEALED_WITH).cloned().unwrap_or_default()).or_default() += 1;
+    for grant in grants {
+        *counts.entry(grant.sealed_with.as_deref().unwrap_or_default().to_owned()).or_default() += 1;
     }
     counts
 }
@@ -97,6 +98,7 @@ fn tell(told: &mut Option<(Option<String>, usize)>, writing: Option<&String>, le
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::context::SecretMeta;
     use crate::grant::Intent;
     use crate::grant::tests_support::view;
     use kube::core::ObjectMeta;
@@ -106,7 +108,7 @@ mod tests {
         let grant = |key: Option<&str>| {
             let annotations = key.map(|key| [(SEALED_WITH.to_owned(), key.to_owned())].into());
             let metadata = ObjectMeta { annotations, ..ObjectMeta::default() };
-            Arc::new(SecretMeta { metadata, ..SecretMeta::default() })
+            Arc::new(WatchedGrant::new(SecretMeta { metadata, ..SecretMeta::default() }))
         };
         let counts = count(&[grant(Some("a")), grant(None), grant(Some("a"))]);
         assert_eq!(counts, BTreeMap::from([("a".to_owned(), 2), (String::new(), 1)]));

@@ -2,6 +2,7 @@
 
 mod account;
 mod keys;
+mod telling;
 mod token;
 #[cfg(test)]
 mod tools;
@@ -9,25 +10,19 @@ mod tools;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use kube::ResourceExt as _;
-use kube::api::{Api, Patch, PatchParams};
-use kube::core::Request;
-use serde::Deserialize;
-use serde_json::json;
 
-use super::context::Context;
 use super::memory::Memory;
 use super::situation::Situation;
-use crate::api::MANAGER;
+use crate::api::Reason;
 use crate::api::condition::{ConditionType, Observed, merge};
 use crate::api::project_integration::{
     AuthorizationStatus, ChoiceStatus, DisconnectedKey, HealthStatus, Installation, ProjectIntegrationStatus,
 };
-use crate::api::{ProjectIntegration, Reason};
 use crate::causes::chain;
 use crate::grant::plan::Step;
 use crate::grant::{Grant, GrantView};
 use keys::{key_changed, key_trouble, no_key, unhealthy};
+pub use telling::{apply, is_no_news};
 pub(super) use token::is_told;
 
 /// What a status is computed from.
@@ -306,82 +301,6 @@ fn condition_of(status: &ProjectIntegrationStatus, kind: ConditionType) -> Optio
         .iter()
         .find(|condition| condition.type_ == kind.as_str())
         .map(|condition| condition.status.as_str())
-}
-
-/// Writes the status where it differs from what stands, and tells of transitions by an Event.
-pub async fn apply(
-    context: &Context,
-    integration: &ProjectIntegration,
-    status: ProjectIntegrationStatus,
-) -> Result<(), kube::Error> {
-    let standing = integration.status.clone().unwrap_or_default();
-    if standing == status {
-        return Ok(());
-    }
-    let api: Api<ProjectIntegration> =
-        Api::namespaced(context.client.clone(), &integration.namespace().unwrap_or_default());
-    let patch = json!({
-        "apiVersion": format!("{}/v1alpha1", crate::api::GROUP),
-        "kind": "ProjectIntegration",
-        "metadata": { "name": integration.name_any(), "uid": integration.uid() },
-        "status": status,
-    });
-    let parameters = PatchParams::apply(MANAGER).force();
-    let request = Request::new(api.resource_url())
-        .patch_subresource("status", &integration.name_any(), &parameters, &Patch::Apply(&patch))
-        .map_err(kube::Error::BuildRequest)?;
-    match context.client.request::<Written>(request).await {
-        Ok(written) => remember(context, &written.metadata),
-        // Gone, or another one by now: there is nobody left to tell.
-        Err(kube::Error::Api(answer)) if answer.is_not_found() || answer.is_conflict() => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    announce(context, integration, &standing, &status).await;
-    Ok(())
-}
-
-/// The little that is read of the API server's answer to a write of the status: most of it is `managedFields`.
-#[derive(Deserialize)]
-struct Written {
-    metadata: Version,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Version {
-    uid: String,
-    resource_version: String,
-}
-
-/// Keeps the version that was written, so that the next reconcile can tell whether the watch has caught up.
-fn remember(context: &Context, written: &Version) {
-    let version = written.resource_version.parse().ok();
-    if let (Some(version), uid) = (version, &written.uid) {
-        context.memories.update(uid, |memory| memory.told = Some((version, Timestamp::now())));
-    }
-}
-
-async fn announce(
-    context: &Context,
-    integration: &ProjectIntegration,
-    before: &ProjectIntegrationStatus,
-    now: &ProjectIntegrationStatus,
-) {
-    let ready = |status: &ProjectIntegrationStatus| {
-        status.conditions.iter().find(|condition| condition.type_ == "Ready").cloned()
-    };
-    let Some(now) = ready(now) else { return };
-    let earlier = ready(before);
-    if earlier.as_ref().map(|condition| condition.reason.as_str()) == Some(now.reason.as_str()) {
-        return;
-    }
-    let Some((reason, _)) = Reason::ALL.iter().find(|(reason, _)| reason.as_str() == now.reason) else { return };
-    let expected = matches!(reason, Reason::AuthorizationRequired | Reason::Disconnected | Reason::Suspended);
-    if now.status == "True" && *reason == Reason::Connected || expected {
-        context.events.normal(integration, *reason, "Reconcile", &now.message).await;
-    } else {
-        context.events.warning(integration, *reason, "Reconcile", &now.message).await;
-    }
 }
 
 /// A time as people and other tools read it: RFC 3339 with whole seconds.

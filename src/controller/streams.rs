@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
+use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
-use kube::ResourceExt as _;
 use kube::api::Api;
 use kube::runtime::controller::{Config as ControllerConfig, Error as ControllerError};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, watcher};
+use kube::{Resource, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, SecretMeta};
 use super::turns::Name;
-use super::watched::Watched;
+use super::watched::{Watched, WatchedGrant};
 use super::{integration, orphans, provider, resealing};
 use crate::api::{ProviderKind, Reason};
 use crate::caches::Changes;
@@ -37,29 +38,37 @@ const OVERDUE: SignedDuration = SignedDuration::from_secs(20);
 /// The most that are woken for it at once.
 const MOST_OVERDUE: usize = 200;
 
-/// Watches Secrets of the operator's namespace by their metadata.
-pub fn own_secrets(
+/// Watches Secrets of the operator's namespace by their metadata, and keeps of each what `keep` makes of it.
+fn own_secrets<K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static>(
     client: &kube::Client,
     namespace: &str,
     selector: &str,
-) -> (Store<SecretMeta>, impl Stream<Item = Result<SecretMeta, watcher::Error>> + Send + use<>) {
+    keep: fn(SecretMeta) -> K,
+) -> (Store<K>, BoxStream<'static, Result<K, watcher::Error>>) {
     let api: Api<SecretMeta> = Api::namespaced(client.clone(), namespace);
     let config = watcher::Config::default().labels(selector);
     let (store, writer) = reflector::store();
     let stream = watcher(api, config)
         .default_backoff()
         .modify(|secret| strip_to_annotations(secret, INSTALLATION_LABEL))
+        .map_ok(move |event| match event {
+            watcher::Event::Apply(secret) => watcher::Event::Apply(keep(secret)),
+            watcher::Event::Delete(secret) => watcher::Event::Delete(keep(secret)),
+            watcher::Event::Init => watcher::Event::Init,
+            watcher::Event::InitApply(secret) => watcher::Event::InitApply(keep(secret)),
+            watcher::Event::InitDone => watcher::Event::InitDone,
+        })
         .reflect(writer)
         .touched_objects();
-    (store, stream)
+    (store, stream.boxed())
 }
 
 /// The watches of the grants and attempts, which the context reads and the controllers are woken by.
 pub struct OwnSecrets {
     /// Grants.
-    pub grants: futures::stream::BoxStream<'static, Result<SecretMeta, watcher::Error>>,
+    pub grants: BoxStream<'static, Result<WatchedGrant, watcher::Error>>,
     /// Attempts.
-    pub attempts: futures::stream::BoxStream<'static, Result<SecretMeta, watcher::Error>>,
+    pub attempts: BoxStream<'static, Result<SecretMeta, watcher::Error>>,
 }
 
 /// Makes the caches of grants and attempts, and the streams that fill them. Of grants those of the shard: attempts are few,
@@ -68,12 +77,12 @@ pub fn own_caches(
     client: &kube::Client,
     namespace: &str,
     shard: &Shard,
-) -> (Store<SecretMeta>, Store<SecretMeta>, OwnSecrets) {
+) -> (Store<WatchedGrant>, Store<SecretMeta>, OwnSecrets) {
     let kind = |kind: &str| format!("{KIND_LABEL}={kind}");
     let of_shard: Vec<_> = [kind(GRANT)].into_iter().chain(shard.selector()).collect();
-    let (grant_cache, grants) = own_secrets(client, namespace, &of_shard.join(","));
-    let (attempt_cache, attempts) = own_secrets(client, namespace, &kind(ATTEMPT));
-    (grant_cache, attempt_cache, OwnSecrets { grants: grants.boxed(), attempts: attempts.boxed() })
+    let (grant_cache, grants) = own_secrets(client, namespace, &of_shard.join(","), WatchedGrant::new);
+    let (attempt_cache, attempts) = own_secrets(client, namespace, &kind(ATTEMPT), |attempt| attempt);
+    (grant_cache, attempt_cache, OwnSecrets { grants, attempts })
 }
 
 /// Runs the controllers until `stop`: reconciles that have begun are brought to their end.
@@ -195,9 +204,11 @@ fn changed<K: Eq + Hash + Clone, V: PartialEq>(before: &HashMap<K, V>, now: &Has
 
 /// Whom a change of a grant concerns: its owner; and where it is a new authorization that ends earlier ones, those of the
 /// same installation too.
-fn grant_owners(context: &Context, grant: &SecretMeta) -> Vec<ObjectRef<Watched>> {
-    let Some(glance) = Glance::at(&grant.metadata) else { return vec![] };
+fn grant_owners(context: &Context, grant: &WatchedGrant) -> Vec<ObjectRef<Watched>> {
+    let grant = &grant.open();
+    let Some(glance) = Glance::at(grant) else { return vec![] };
     let reference = |owner: &Owner| ObjectRef::new(&owner.name).within(&owner.namespace);
+    context.caught_up(&glance.integration.uid, grant);
     // What this process wrote it knows, and goes on with.
     let mut owners = vec![];
     if !context.is_own_write(&glance.integration.uid, grant, &glance) {
@@ -205,7 +216,7 @@ fn grant_owners(context: &Context, grant: &SecretMeta) -> Vec<ObjectRef<Watched>
     }
     if glance.ends_earlier
         && glance.generation == 1
-        && let Ok(view) = GrantView::from_metadata(&grant.metadata)
+        && let Ok(view) = GrantView::from_metadata(grant)
     {
         let earlier = context.siblings(&view).into_iter().filter(|other| sharing::is_later(&view, other));
         owners.extend(earlier.map(|other| reference(&other.summary.integration)));

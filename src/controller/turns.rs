@@ -86,6 +86,13 @@ impl Turns {
         None
     }
 
+    /// Whether somebody whose token is about to expire, or who was asked for, waits for a turn that one of this group has.
+    pub fn are_wanted(&self, group: &Group) -> bool {
+        let queue = lock(&self.queue);
+        let waits = |line: &Line| line.waiting.first_key_value().is_some_and(|((lane, ..), _)| *lane <= Lane::Expiry);
+        queue.groups.get(group).is_some_and(waits) || queue.free == 0 && queue.groups.values().any(waits)
+    }
+
     /// An integration is gone, and with it its place in line or its turn.
     pub fn forget(&self, name: &Name) {
         let mut queue = lock(&self.queue);
@@ -207,6 +214,21 @@ mod tests {
         assert_eq!(called(&mut calls), ["b"]);
         drop(take("b", Lane::Request, None));
         assert_eq!(called(&mut calls), ["a"]);
+    }
+
+    #[test]
+    fn a_turn_is_wanted_by_those_who_cannot_wait() {
+        let (turns, mut calls) = Turns::new(1);
+        let take = |who: &str, lane| turns.take(&name(who), of("slack"), lane, None);
+        let turn = take("first", Lane::Expiry);
+        assert!(!turns.are_wanted(&of("slack")));
+        assert!(take("told later", Lane::Report).is_none());
+        assert!(!turns.are_wanted(&of("slack")));
+        assert!(take("second", Lane::Expiry).is_none());
+        assert!(turns.are_wanted(&of("slack")) && turns.are_wanted(&of("zoom")));
+        drop(turn);
+        assert_eq!(called(&mut calls), ["second"]);
+        assert!(!turns.are_wanted(&of("slack")));
     }
 
     #[test]

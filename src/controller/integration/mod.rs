@@ -21,7 +21,8 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 
-use super::context::Context;
+use super::clock::monotonic;
+use super::context::{Context, LONGEST_UNTOLD};
 use super::finalize::{self, FinalizeError};
 use super::key_secret::KeySecretError;
 use super::memory;
@@ -39,6 +40,7 @@ use crate::flow::api_key::KeepError;
 use crate::flow::attempts::AttemptError;
 use crate::grant::plan::Step;
 use crate::grant::{Grant, GrantView, StoreError};
+use crate::lanes::Lane;
 use crate::publish::PublishError;
 use crate::trace::{Kind, Span};
 use freshness::all_planned;
@@ -118,7 +120,9 @@ pub async fn reconcile(object: Arc<Watched>, context: Arc<Context>) -> Result<Ac
     let name = (object.namespace().unwrap_or_default(), object.name_any());
     let (lane, expiry) = context.urgency(&object);
     let Some(_turn) = context.turns.take(&name, group(&object), lane, expiry) else {
-        return Ok(Action::await_change());
+        // Who only has to tell something does not wait in line for ever.
+        let waits = lane == Lane::Report;
+        return Ok(if waits { Action::requeue(LONGEST_UNTOLD.unsigned_abs()) } else { Action::await_change() });
     };
     match Box::pin(carry_out(&object, &context)).await {
         // Told on the integration, by the next reconcile.
@@ -167,6 +171,7 @@ async fn carry_out(object: &Watched, context: &Arc<Context>) -> Result<Action, R
         proved: false,
         trace: situation.grant.as_ref().map(authorization).unwrap_or_default(),
         adopting: None,
+        group: group(object),
     };
     let adopted = Box::pin(run.adopt(&situation)).await?;
     if adopted.is_some() {
@@ -258,6 +263,8 @@ struct Run<'a> {
     trace: Span,
     /// Why a grant of another life was not taken over yet, where that is asked for.
     adopting: Option<String>,
+    /// Whose turns this one's is of.
+    group: Group,
 }
 
 impl Run<'_> {
@@ -370,11 +377,21 @@ impl Run<'_> {
             handled: handled.0,
             now,
         });
+        let standing = situation.integration.status.as_ref();
+        let waits = memory.untold.is_none() && standing.is_some_and(|standing| status::is_no_news(standing, &status));
+        if waits && context.turns.are_wanted(&self.group) {
+            // Tokens first, and then the telling of them.
+            context.memories.update(&situation.uid, |memory| memory.untold = Some(monotonic()));
+            return Ok(Action::requeue(Duration::ZERO));
+        }
         let telling = self.trace.part("status");
         telling
             .run(status::apply(context, situation.integration, status))
             .await
             .map_err(|source| ReconcileError::Status(Box::new(source)))?;
+        if memory.untold.is_some() {
+            context.memories.update(&situation.uid, |memory| memory.untold = None);
+        }
         Ok(match self.again {
             Some(at) => {
                 let pause = at.duration_since(Timestamp::now()).max(SignedDuration::from_millis(10));

@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::ProjectIntegration;
 use crate::controller::memory::{Trouble, Verdict};
 use crate::controller::settings::settings;
 use crate::grant::Refusal;
