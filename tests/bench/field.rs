@@ -37,7 +37,6 @@ pub struct Field {
     /// Whose grant is whose.
     pub owners: HashMap<GrantId, Owner>,
     template: Grant,
-    pub token: String,
 }
 
 impl Field {
@@ -65,7 +64,7 @@ impl Field {
         world.wait("model", "model.app", "ready", is_ready).await;
         let template = store.get(&grant_name("model", "model.app")).await.unwrap().unwrap().grant;
         let owners = HashMap::new();
-        Self { world, sandbox, operator: Some(operator), store, owners, template, token }
+        Self { world, sandbox, operator: Some(operator), store, owners, template }
     }
 
     pub fn operator(&self) -> &Operator {

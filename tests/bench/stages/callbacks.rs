@@ -13,14 +13,25 @@ use crate::setting;
 
 /// Callbacks under way at once.
 const AT_ONCE: usize = 32;
+/// Attempts of one tenant, half of what is allowed.
+const OF_TENANT: usize = 100;
 
 /// Prepares `CALLBACKS` (500) browsers that the provider has just sent back, and lets them arrive.
 pub async fn measure(field: &mut Field) {
     let count = setting("CALLBACKS", 500) as usize;
     let http = &servers::http_client();
     let this = &*field;
-    let ready: Vec<(String, String)> =
-        iter(0..count).map(|number| this.authorized(http, number)).buffer_unordered(8).collect().await;
+    let mut tokens = Vec::new();
+    for tenant in 0..count.div_ceil(OF_TENANT) {
+        let tenant = format!("callbacks{tenant}");
+        this.world.tenant(&tenant).await;
+        tokens.push((this.world.admin_of(&tenant).await, tenant));
+    }
+    let ready: Vec<(String, String)> = iter(0..count)
+        .map(|number| this.authorized(http, &tokens[number / OF_TENANT], number))
+        .buffer_unordered(8)
+        .collect()
+        .await;
     field.quiet().await;
     let (before, began) = (Reading::take(&field.world, field.operator.as_ref()).await, Instant::now());
     let landed: Vec<String> = iter(ready)
@@ -51,9 +62,14 @@ pub async fn measure(field: &mut Field) {
 
 impl Field {
     /// The address at which a browser comes back from the provider, and its cookie.
-    async fn authorized(&self, http: &reqwest::Client, number: usize) -> (String, String) {
-        let path = format!("/v1/tenants/model/projects/c{number}/integrations/app/install");
-        let answer = self.world.get(&self.token, &path).await;
+    async fn authorized(
+        &self,
+        http: &reqwest::Client,
+        (token, tenant): &(String, String),
+        number: usize,
+    ) -> (String, String) {
+        let path = format!("/v1/tenants/{tenant}/projects/c{number}/integrations/app/install");
+        let answer = self.world.get(token, &path).await;
         assert_eq!(answer.status(), 200, "install");
         let cookie = answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
         let start = answer.json::<Value>().await.unwrap()["oauth_url"].as_str().unwrap().to_owned();

@@ -59,7 +59,7 @@ pub async fn measure(field: &mut Field, floor: f64) {
         size as f64 / span
     );
     println!("  floor                         {least:.1} s for {WRITES:.0} patches each at {floor:.0} a second");
-    println!("  times the floor               {:.2}", span / least);
+    println!("  times the floor               {:.2}; until all is told {:.2}", span / least, took / least);
     println!("  order                         {}", order(&arrivals, &expiries));
     println!("  operator CPU                  {:.2} ms each, start included", after.operator * 1000.0 / size as f64);
     println!(

@@ -35,6 +35,24 @@ pub async fn measure(field: &mut Field) {
         api.patch(&owner.name, apply, &Patch::Apply(&secret)).await.unwrap();
     })
     .await;
+    for (what, tracked) in [("grant: merge patch", true), ("grant: merge patch, untracked", false)] {
+        let api: Api<Secret> = Api::namespaced(client.clone(), crate::world::OPERATOR);
+        let name = |index: usize| {
+            let owner = &owners[index % OBJECTS];
+            integration_operator::grant::store::grant_name(&owner.namespace, &owner.name)
+        };
+        if !tracked {
+            for index in 0..OBJECTS {
+                let patch = json!({ "metadata": { "managedFields": [{}] } });
+                api.patch(&name(index), &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+            }
+        }
+        run(field, what, async |index, count| {
+            let patch = json!({ "metadata": { "annotations": { "bench": count.to_string() } } });
+            api.patch(&name(index), &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+        })
+        .await;
+    }
     let mut standing = Vec::new();
     for owner in &owners {
         let api: Api<ProjectIntegration> = Api::namespaced(client.clone(), &owner.namespace);
