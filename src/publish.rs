@@ -2,7 +2,8 @@
 //!
 //! An apply onto a Secret of the same name that is not ours would merge into it and hand it to garbage collection. So
 //! the uid of the Secret stands in the grant and in every apply: the API server answers 409 when the Secret is gone and
-//! 422 when another one has taken its place.
+//! 422 when another one has taken its place. Where the version is known that we wrote last, it stands there too: whoever was
+//! frozen with an older token in hand must not write it over a newer one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +31,12 @@ pub enum PublishError {
         /// The Secret.
         name: String,
     },
+    /// Somebody wrote to the Secret since we did: perhaps another replica, with newer tokens.
+    #[error("Secret {name} was changed in between")]
+    Changed {
+        /// The Secret.
+        name: String,
+    },
     /// The API server refused, or could not be reached.
     #[error("Secret {name} could not be written")]
     Api {
@@ -41,23 +48,45 @@ pub enum PublishError {
     },
 }
 
-/// Writes what workloads need of `grant` into the Secret `name`; returns the object that was written.
+/// What was written, and its resourceVersion.
+#[derive(Debug)]
+pub struct Written {
+    /// The object.
+    pub published: Published,
+    /// Its version then.
+    pub version: Option<String>,
+}
+
+impl Written {
+    fn of(name: &str, metadata: ObjectMeta) -> Self {
+        let published = Published { name: name.to_owned(), uid: metadata.uid.unwrap_or_default() };
+        Self { published, version: metadata.resource_version }
+    }
+}
+
+/// Writes what workloads need of `grant` into the Secret `name`; returns the object that was written. `version` is the one
+/// that we wrote last, where that is known; with any other this is [`PublishError::Changed`].
 pub async fn publish(
     client: &kube::Client,
     integration: &ProjectIntegration,
     grant: &Grant,
     standing: Option<&Published>,
     name: &str,
-) -> Result<Published, PublishError> {
+    version: Option<String>,
+) -> Result<Written, PublishError> {
     let api: Api<Secret> = Api::namespaced(client.clone(), &integration.namespace().unwrap_or_default());
     let failed = |source| PublishError::Api { name: name.to_owned(), source: Box::new(source) };
     let mut standing = standing.filter(|published| published.name == name).cloned();
     // Twice at most: an apply finds the Secret gone and a create follows, or a create finds our own and an apply does.
     for _ in 0..3 {
         if let Some(published) = standing.take() {
-            let secret = secret(integration, grant, name, Some(published.uid.clone()));
+            let mut secret = secret(integration, grant, name, Some(published.uid));
+            secret.metadata.resource_version.clone_from(&version);
             match apply(&api, name, &secret).await {
-                Ok(()) => return Ok(published),
+                Ok(written) => return Ok(Written::of(name, written)),
+                Err(kube::Error::Api(status)) if status.is_conflict() && version.is_some() => {
+                    return Err(PublishError::Changed { name: name.to_owned() });
+                }
                 // Gone: the uid in the patch keeps the API server from creating another.
                 Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {}
                 Err(kube::Error::Api(status)) if status.code == 422 => {
@@ -68,9 +97,7 @@ pub async fn publish(
         }
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         match api.create(&parameters, &secret(integration, grant, name, None)).await {
-            Ok(created) => {
-                return Ok(Published { name: name.to_owned(), uid: created.uid().unwrap_or_default() });
-            }
+            Ok(created) => return Ok(Written::of(name, created.metadata)),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 let Some(found) = api.get_metadata_opt(name).await.map_err(failed)? else { continue };
                 if !is_owned(&found.metadata, integration) {
@@ -87,7 +114,7 @@ pub async fn publish(
 /// Applies onto the object whose uid stands in `secret`, and takes away what we once wrote and do not want any more.
 ///
 /// What was created by POST belongs to that write as well, so that an apply alone does not remove it.
-async fn apply(api: &Api<Secret>, name: &str, secret: &Secret) -> Result<(), kube::Error> {
+async fn apply(api: &Api<Secret>, name: &str, secret: &Secret) -> Result<ObjectMeta, kube::Error> {
     let written = api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(secret)).await?;
     let wanted = secret.data.iter().flatten().map(|(key, _)| key).collect::<BTreeSet<_>>();
     let left: BTreeMap<_, _> = written
@@ -97,12 +124,12 @@ async fn apply(api: &Api<Secret>, name: &str, secret: &Secret) -> Result<(), kub
         .filter(|key| !wanted.contains(key) && is_ours(&written.metadata, key))
         .map(|key| (key, Value::Null))
         .collect();
-    if !left.is_empty() {
-        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let patch = json!({ "metadata": { "uid": secret.metadata.uid }, "data": left });
-        api.patch(name, &parameters, &Patch::Merge(&patch)).await?;
+    if left.is_empty() {
+        return Ok(written.metadata);
     }
-    Ok(())
+    let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let patch = json!({ "metadata": { "uid": secret.metadata.uid }, "data": left });
+    Ok(api.patch(name, &parameters, &Patch::Merge(&patch)).await?.metadata)
 }
 
 /// Whether we wrote this key of a Secret's data.

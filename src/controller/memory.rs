@@ -46,6 +46,8 @@ pub struct Memory {
     pub access_token: Option<(u64, u64, Sensitive)>,
     /// What came of the last look at the Secret that `spec.apiKey` names.
     pub key: KeyLook,
+    /// The resourceVersion of the published Secret as we wrote it last.
+    pub published: Option<u64>,
     /// When the published Secret was last looked at.
     pub verified_at: Option<Timestamp>,
     /// Whether it is certain that, without a grant, nothing is published either.

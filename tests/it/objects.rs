@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use integration_operator::api::{ClusterIntegrationProvider, GROUP};
 use integration_operator::flow::attempts::AttemptStore;
+use integration_operator::grant::GrantStore;
+use integration_operator::grant::store::grant_name;
+use integration_operator::publish::{PublishError, publish};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use serde_json::{Value, json};
@@ -268,6 +272,52 @@ async fn secrets_of_others_and_our_own() {
         })
         .await;
     assert_eq!(condition(&quiet, "Authorized").0, "True");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_token_is_not_written_over_a_newer_one() {
+    let Some(world) = World::start("an_older_token_is_not_written_over_a_newer_one").await else { return };
+    let _sandbox = willing(&world, "app", SandboxOptions::default()).await;
+    let mut operator = world.operator().await;
+    world.tenant("acme").await;
+    let token = world.admin_of("acme").await;
+    world.connect(&token, "acme", "web", "app").await;
+    let integration = world.wait("acme", "web.app", "ready", is_ready).await;
+    let store = GrantStore::new(world.client.clone(), OPERATOR);
+    let held = async || store.get(&grant_name("acme", "web.app")).await.unwrap().unwrap();
+    let older = held().await;
+    let version = async || world.secrets("acme").get("web.app").await.unwrap().metadata.resource_version;
+    let seen = version().await;
+
+    // Somebody else writes to the Secret: the next token gets there all the same.
+    let label = json!({ "metadata": { "labels": { "team": "billing" } } });
+    world.secrets("acme").patch("web.app", &PatchParams::default(), &Patch::Merge(&label)).await.unwrap();
+    world.annotate("acme", "web.app", REFRESH, &now()).await;
+    eventually("the newer token is published", async || {
+        let published = world.secret("acme", "web.app").await.unwrap();
+        let now = held().await;
+        now.grant.generation > older.grant.generation
+            && published["access_token"] == now.grant.tokens.access_token.expose()
+    })
+    .await;
+    assert_eq!(world.secrets("acme").get("web.app").await.unwrap().labels()["team"], "billing");
+    operator.terminate().await;
+
+    // A process that was frozen with the older one in hand.
+    let newer = held().await;
+    let write = async |grant, version| {
+        let standing = older.view.published.as_ref();
+        publish(&world.client, &integration, grant, standing, "web.app", version).await
+    };
+    let late = write(&older.grant, seen).await;
+    assert!(matches!(late, Err(PublishError::Changed { .. })), "{late:?}");
+    assert_eq!(
+        world.secret("acme", "web.app").await.unwrap()["access_token"],
+        newer.grant.tokens.access_token.expose()
+    );
+    let current = version().await;
+    let written = write(&newer.grant, current.clone()).await.unwrap();
+    assert_eq!(written.version, current, "the same once more is no new version");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,8 +8,8 @@ use crate::controller::refresh;
 use crate::controller::requests::Requests;
 use crate::controller::situation::Situation;
 use crate::controller::status;
-use crate::grant::Grant;
 use crate::grant::store::{Marks, grant_name};
+use crate::grant::{Grant, Published};
 use crate::publish::{self, PublishError};
 
 /// How often a published Secret is looked at; the actual time varies by a tenth.
@@ -112,7 +112,7 @@ impl Run<'_> {
         }
         self.context.memories.update(&situation.uid, |memory| memory.cleared = false);
         let published = match wanted {
-            Some(name) => Some(publish::publish(client, integration, grant, standing, &name).await?),
+            Some(name) => Some(self.write_newest(situation, grant, standing, &name).await?),
             None => None,
         };
         if published.as_ref() != standing || view.trace.is_some() {
@@ -125,5 +125,29 @@ impl Run<'_> {
             situation.grant = Some(held.view);
         }
         Ok(())
+    }
+
+    /// Where somebody else has written to the Secret, what is held may have been overtaken.
+    async fn write_newest(
+        &self,
+        situation: &Situation<'_>,
+        grant: &Grant,
+        standing: Option<&Published>,
+        name: &str,
+    ) -> Result<Published, ReconcileError> {
+        let (client, integration) = (&self.context.client, situation.integration);
+        let write = |grant, version| publish::publish(client, integration, grant, standing, name, version);
+        let known = self.context.memories.look(&situation.uid, |memory| memory.published).flatten();
+        let written = match write(grant, known.map(|version| version.to_string())).await {
+            Err(PublishError::Changed { .. }) => {
+                let stored = self.context.grants.get(&grant_name(&situation.namespace, &situation.name)).await?;
+                let newest = stored.map(|held| held.grant).filter(|held| held.integration == grant.integration);
+                write(newest.as_ref().unwrap_or(grant), None).await?
+            }
+            written => written?,
+        };
+        let version = written.version.and_then(|version| version.parse().ok());
+        self.context.memories.update(&situation.uid, |memory| memory.published = version);
+        Ok(written.published)
     }
 }

@@ -1,11 +1,12 @@
-//! Whether one replica leads: its Lease must change while it is looked at. Clocks are not compared.
+//! Whether one replica of each shard leads: its Lease must change while it is looked at. Clocks are not compared.
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use integration_operator::leader::{DURATION, NAME};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt as _;
-use kube::api::Api;
+use kube::api::{Api, ListParams};
 use tokio::time::{Instant, sleep};
 
 use super::check::Check;
@@ -17,23 +18,39 @@ use crate::cluster::Cluster;
 const PATIENCE: Duration = Duration::from_secs(4);
 const PACE: Duration = Duration::from_millis(500);
 
-/// Watches the Lease until it is renewed, or for as long as it holds.
-pub(crate) async fn check(cluster: &Cluster, operator: &Operator) -> Check {
+/// Watches the Lease of each shard until it is renewed, or for as long as it holds.
+pub(crate) async fn check(cluster: &Cluster, operator: &Operator) -> Vec<Check> {
     if operator.setting("--leader-elect", "LEADER_ELECT").as_deref() == Some("false") {
-        return Check::skipped("lease", "the operator runs without one (--leader-elect=false)");
+        return vec![Check::skipped("lease", "the operator runs without one (--leader-elect=false)")];
     }
     let api: Api<Lease> = Api::namespaced(cluster.client.clone(), &operator.namespace);
-    let first = match Look::of(api.get(NAME).await) {
+    let names = match Look::of(api.list(&ListParams::default()).await) {
+        Look::Found(list) => of_shards(list.items.iter().map(Lease::name_any)),
+        Look::Denied(_) | Look::Absent | Look::Failed(_) => vec![],
+    };
+    if names.is_empty() {
+        return vec![watch(&api, operator, NAME).await];
+    }
+    join_all(names.iter().map(|name| watch(&api, operator, name))).await
+}
+
+/// The Leases of the operator, one for each shard.
+pub(crate) fn of_shards(names: impl Iterator<Item = String>) -> Vec<String> {
+    names.filter(|name| name.strip_prefix(NAME).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))).collect()
+}
+
+async fn watch(api: &Api<Lease>, operator: &Operator, name: &str) -> Check {
+    let first = match Look::of(api.get(name).await) {
         Look::Found(lease) => lease,
         Look::Absent => return absent(operator),
         Look::Denied(why) | Look::Failed(why) => {
-            return Check::skipped("lease", format!("it could not be read: {why}"));
+            return Check::skipped(title(name), format!("it could not be read: {why}"));
         }
     };
     let began = Instant::now();
     while began.elapsed() < DURATION + PATIENCE {
         sleep(PACE).await;
-        if let Look::Found(now) = Look::of(api.get(NAME).await)
+        if let Look::Found(now) = Look::of(api.get(name).await)
             && now.resource_version() != first.resource_version()
         {
             return judge(operator, &now, true);
@@ -42,18 +59,24 @@ pub(crate) async fn check(cluster: &Cluster, operator: &Operator) -> Check {
     judge(operator, &first, false)
 }
 
+/// What the check of a Lease is called: a shard's has its name.
+fn title(lease: &str) -> String {
+    lease.strip_prefix(NAME).map_or_else(|| "lease".to_owned(), |shard| format!("lease{shard}"))
+}
+
 fn judge(operator: &Operator, lease: &Lease, renewed: bool) -> Check {
+    let title = title(&lease.name_any());
     let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
     if holder.is_empty() {
-        return Check::failed("lease", "nobody holds it: no replica reconciles", look(operator));
+        return Check::failed(title, "nobody holds it: no replica reconciles", look(operator));
     }
     let holder = operator.pod_of(&holder).unwrap_or(holder);
     if renewed {
-        return Check::ok("lease", format!("{holder} holds it and renewed it while it was looked at"));
+        return Check::ok(title, format!("{holder} holds it and renewed it while it was looked at"));
     }
     let patience = (DURATION + PATIENCE).as_secs();
     let says = format!("{holder} holds it and did not renew it within {patience} seconds");
-    Check::failed("lease", says, look(operator))
+    Check::failed(title, says, look(operator))
 }
 
 fn absent(operator: &Operator) -> Check {
@@ -85,5 +108,13 @@ mod tests {
         assert_eq!(verdict("a", true), Verdict::Ok);
         assert_eq!(verdict("a", false), Verdict::Failed);
         assert_eq!(verdict("", true), Verdict::Failed);
+    }
+
+    #[test]
+    fn each_shard_has_its_lease() {
+        let names = ["integration-operator", "integration-operator-blue", "integration-operators", "other"];
+        let found = of_shards(names.map(str::to_owned).into_iter());
+        assert_eq!(found, ["integration-operator", "integration-operator-blue"]);
+        assert_eq!(found.iter().map(|name| title(name)).collect::<Vec<_>>(), ["lease", "lease-blue"]);
     }
 }

@@ -7,7 +7,7 @@ pub(crate) mod check;
 mod clocks;
 mod definitions;
 mod integrations;
-mod lease;
+pub(crate) mod lease;
 pub(crate) mod look;
 pub(crate) mod operator;
 mod providers;
@@ -50,12 +50,12 @@ pub(crate) async fn examine(cluster: &Cluster, operator: &Operator) -> Result<Ve
     let mut checks = vec![Check::ok("API server", format!("it answers, as {}", version.git_version))];
     checks.extend(definitions::check(cluster).await);
     checks.extend(operator.checks());
-    let (lease, account, rights) = tokio::join!(
+    let (leases, account, rights) = tokio::join!(
         lease::check(cluster, operator),
         operator::account(cluster, operator),
         rights::of_operator(cluster, operator)
     );
-    checks.push(lease);
+    checks.extend(leases);
     checks.extend(account);
     checks.push(rights);
     checks.push(rights::own(cluster).await);

@@ -19,6 +19,7 @@ use super::bundle::Bundle;
 use super::secrets::{self, Place};
 use crate::args;
 use crate::cluster::Cluster;
+use crate::doctor::lease::of_shards;
 use crate::doctor::look::Look;
 use crate::doctor::operator::Operator;
 use crate::doctor::{self, check};
@@ -216,8 +217,13 @@ async fn of_operator(cluster: &Cluster, operator: &Operator, bundle: &mut Bundle
         Look::Denied(why) | Look::Failed(why) => bundle.missing(format!("Pods: {why}")),
     }
     let api: Api<Lease> = Api::namespaced(cluster.client.clone(), &operator.namespace);
-    if let Some(lease) = read(&api, leader::NAME, "Lease", bundle).await {
-        bundle.yaml("operator/lease.yaml", "which replica leads", &lease);
+    let listed = api.list(&ListParams::default()).await.map(|list| of_shards(list.items.iter().map(Lease::name_any)));
+    let names = listed.ok().filter(|names| !names.is_empty()).unwrap_or_else(|| vec![leader::NAME.to_owned()]);
+    for name in names {
+        if let Some(lease) = read(&api, &name, "Lease", bundle).await {
+            let shard = name.strip_prefix(leader::NAME).unwrap_or_default();
+            bundle.yaml(&format!("operator/lease{shard}.yaml"), "which replica leads", &lease);
+        }
     }
 }
 
