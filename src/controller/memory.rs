@@ -48,6 +48,8 @@ pub struct Memory {
     pub key: KeyLook,
     /// The resourceVersion of the published Secret as we wrote it last.
     pub published: Option<u64>,
+    /// A hash of what this process has published last.
+    pub published_of: Option<u64>,
     /// When the published Secret was last looked at.
     pub verified_at: Option<Timestamp>,
     /// Whether it is certain that, without a grant, nothing is published either.

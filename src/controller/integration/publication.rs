@@ -1,5 +1,7 @@
 //! Publishing: when the Secret for workloads is written, and when it is looked at.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::{LOOK_AGAIN, ReconcileError, Run};
@@ -9,7 +11,7 @@ use crate::controller::requests::Requests;
 use crate::controller::situation::Situation;
 use crate::controller::status;
 use crate::grant::store::{Marks, grant_name};
-use crate::grant::{Grant, Published};
+use crate::grant::{Grant, GrantView, Published};
 use crate::publish::{self, PublishError};
 
 /// How often a published Secret is looked at; the actual time varies by a tenth.
@@ -29,8 +31,10 @@ impl Run<'_> {
         let memory = self.context.memories.get(&situation.uid);
         let told = situation.integration.status.as_ref().and_then(|status| status.token.as_ref());
         let changed_at = situation.integration.status.as_ref().and_then(|status| status.installation.as_ref());
-        let fresh = told.is_some_and(|token| status::is_told(&view.summary, token))
+        let is_told = told.is_some_and(|token| status::is_told(&view.summary, token))
             && changed_at.is_some_and(|told| told.last_updated_at == view.summary.updated_at().to_string());
+        // The status may wait for more urgent work; what this process has published it knows.
+        let fresh = is_told || memory.published_of == Some(tokens_of(&view));
         let named = view.published.as_ref().map(|published| &published.name) == wanted.as_ref();
         // After a start, what the status tells is believed at first, and looked at some time within the hour.
         let verified_at = memory.verified_at.unwrap_or_else(|| now - VERIFY_EVERY.mul_f64(memory::chance()));
@@ -62,6 +66,7 @@ impl Run<'_> {
             Err(error) => return Err(error),
         };
         self.context.memories.update(&situation.uid, |memory| {
+            memory.published_of = conflict.is_none().then_some(tokens_of(&view));
             memory.conflict = conflict;
             memory.verified_at = verified_at;
         });
@@ -93,7 +98,7 @@ impl Run<'_> {
     async fn write_secret(
         &self,
         situation: &mut Situation<'_>,
-        view: &crate::grant::GrantView,
+        view: &GrantView,
         grant: &Grant,
         wanted: Option<String>,
         looks_right: bool,
@@ -150,4 +155,15 @@ impl Run<'_> {
         self.context.memories.update(&situation.uid, |memory| memory.published = version);
         Ok(written.published)
     }
+}
+
+/// What tells the tokens of a grant, and all that is published with them, from those before, within this process.
+fn tokens_of(view: &GrantView) -> u64 {
+    let summary = &view.summary;
+    let mut hasher = DefaultHasher::new();
+    (summary.epoch, summary.generation, summary.obtained_at, summary.updated_at()).hash(&mut hasher);
+    for (name, set) in &summary.sets {
+        (name, set.generation, set.obtained_at, set.ended.is_some()).hash(&mut hasher);
+    }
+    hasher.finish()
 }
