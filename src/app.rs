@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::caches::Caches;
-use crate::config::{Egress, Run};
+use crate::config::{ActionLimit, Egress, Run};
 use crate::controller::context::Context;
 use crate::controller::events::Events;
 use crate::controller::memory::Memories;
@@ -30,7 +30,7 @@ use crate::provider::gate::{GateOptions, Gates};
 use crate::provider::outbound::{Outbound, OutboundError, OutboundOptions};
 use crate::provider::registry::{Parts, Registry};
 use crate::seal::{KeyFileError, Sealer};
-use crate::server::limits::LimitOptions;
+use crate::server::limits::{LimitOptions, Rate};
 use crate::server::probes::Readiness;
 use crate::server::{self, ServerOptions, ServerState};
 use crate::tenancy::Tenants;
@@ -146,7 +146,11 @@ pub async fn run(options: Run) -> Result<(), StartError> {
         api_audience: options.api_audience.clone(),
         accept_api_server_audience: options.accept_api_server_audience,
         trusted_proxies: options.trusted_proxies.clone(),
-        limits: LimitOptions::default(),
+        limits: LimitOptions {
+            action: Rate::per_minute(options.actions_per_minute),
+            observe_actions: options.action_limit == ActionLimit::Observe,
+            ..LimitOptions::default()
+        },
     };
     let state = ServerState::new(flow.clone(), server_options, metrics.clone());
     let public = listen(options.listen).await?;

@@ -1,6 +1,7 @@
 //! The command line. Every flag is an environment variable too.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -152,6 +153,12 @@ pub struct Run {
     /// How it is made sure that who starts a flow finishes it.
     #[arg(long, env = "INITIATOR_CHECK", value_enum, default_value_t, help_heading = "Security")]
     pub initiator_check: InitiatorCheck,
+    /// Actions, messages and requests by proxy that one integration may make in a minute, on each replica.
+    #[arg(long, env = "ACTIONS_PER_MINUTE", default_value = "600", help_heading = "Limits")]
+    pub actions_per_minute: NonZeroU32,
+    /// What becomes of those beyond that.
+    #[arg(long, env = "ACTION_LIMIT", value_enum, default_value_t, help_heading = "Limits")]
+    pub action_limit: ActionLimit,
     /// Sealing what is held.
     #[command(flatten)]
     pub sealing: Sealing,
@@ -212,6 +219,16 @@ pub enum InitiatorCheck {
     Confirm,
     /// Nothing is checked.
     None,
+}
+
+/// What becomes of actions beyond the limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ActionLimit {
+    /// They are answered with 429.
+    #[default]
+    Enforce,
+    /// They are counted, and let through.
+    Observe,
 }
 
 /// Form of the log.

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod act;
 pub mod api;
 pub mod app;
 pub mod caches;

@@ -22,11 +22,11 @@ use prometheus_client::registry::{Metric, Registry};
 use crate::api::Reason;
 use crate::trace;
 
-pub use definitions::{ALL, Definition, PREFIX};
 use definitions::{
-    CALLBACKS, GRANT_KEY_FILE, GRANTS, INTEGRATIONS, LATENESS, LEADER, ORPHANS, RECONCILE_ERRORS, REFRESHES, REQUESTS,
-    SOONEST_EXPIRY, TOKEN_REQUESTS,
+    ACTIONS, CALLBACKS, GRANT_KEY_FILE, GRANTS, INTEGRATIONS, LATENESS, LEADER, ORPHANS, RECONCILE_ERRORS, REFRESHES,
+    REQUESTS, SOONEST_EXPIRY, TOKEN_REQUESTS,
 };
+pub use definitions::{ALL, Definition, PREFIX};
 
 /// The metrics of this process.
 #[derive(Clone)]
@@ -48,6 +48,7 @@ struct Inner {
     grant_key_file: Gauge,
     callbacks: Family<Callback, Counter>,
     requests: Family<Request, Counter>,
+    actions: Family<Acted, Counter>,
 }
 
 /// A histogram whose buckets name a trace that fell into them.
@@ -94,6 +95,13 @@ struct Callback {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Acted {
+    provider: String,
+    action: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Request {
     method: &'static str,
     route: String,
@@ -115,6 +123,7 @@ impl Metrics {
         let (soonest_expiry, leader, orphans) = (Gauge::default(), Gauge::default(), Gauge::default());
         let (grants, grant_key_file) = (Family::default(), Gauge::default());
         let (refreshes, callbacks, requests) = (Family::default(), Family::default(), Family::default());
+        let actions = Family::default();
         let mut registry = Registry::with_prefix(PREFIX);
         let known = &mut registry;
         add(known, REFRESHES, Family::clone(&refreshes));
@@ -129,6 +138,7 @@ impl Metrics {
         add(known, LEADER, leader.clone());
         add(known, CALLBACKS, Family::clone(&callbacks));
         add(known, REQUESTS, Family::clone(&requests));
+        add(known, ACTIONS, Family::clone(&actions));
         Self {
             inner: Arc::new(Inner {
                 registry,
@@ -144,6 +154,7 @@ impl Metrics {
                 grant_key_file,
                 callbacks,
                 requests,
+                actions,
             }),
         }
     }
@@ -151,6 +162,12 @@ impl Metrics {
     /// A refresh ended. `provider` is the name of a provider object, of which there are few.
     pub fn refresh(&self, provider: &str, outcome: &'static str) {
         self.inner.refreshes.get_or_create(&Refresh { provider: provider.to_owned(), outcome }).inc();
+    }
+
+    /// An action ended. `action` is one of the description's.
+    pub fn action(&self, provider: &str, action: &str, outcome: &'static str) {
+        let labels = Acted { provider: provider.to_owned(), action: action.to_owned(), outcome };
+        self.inner.actions.get_or_create(&labels).inc();
     }
 
     /// A refresh began this long after its planned moment.

@@ -2,6 +2,7 @@
 //!
 //! One type, [`ProviderSpec`], serves both kinds and the built-in catalogue.
 
+mod action;
 mod call;
 mod oauth2;
 
@@ -12,6 +13,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use action::{
+    Action, ActionCredential, ActionMethod, ActionRequest, ActionTarget, ApiErrors, ApplicationCredential,
+    CapturedAddress, Idempotency,
+};
 pub use call::{Api, ApiKey, Basic, Call, Choose, CredentialPlacement, IdentityCall, Lookup, Method};
 pub use oauth2::{
     Assertion, AssertionAlgorithm, ClientAuthentication, ErrorWords, ExpiryForm, GrantedScopes, OAuth2, OldAccessToken,
@@ -125,6 +130,14 @@ pub struct ProviderSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 8))]
     pub secret_metadata: BTreeMap<String, String>,
+    /// What can be done with a connection by one call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend(
+        "maxItems" = 32,
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = ["name"]
+    ))]
+    pub actions: Vec<Action>,
 }
 
 /// A Secret, by name, in the namespace that the context prescribes.

@@ -127,6 +127,17 @@ pub(super) const REQUESTS: Definition = Definition {
     more: "`route` is a pattern, never a path. Made-up methods are `other`, paths outside of all routes `unmatched`.",
 };
 
+pub(super) const ACTIONS: Definition = Definition {
+    name: "actions",
+    kind: "counter",
+    unit: "actions",
+    labels: &["provider", "action", "outcome"],
+    help: "Actions by provider, action and outcome",
+    more: "`outcome`: `done`, `refused` by the app, `not_ours` where a target does not belong to the connection, `invalid`, \
+           `unauthorized`, `limited`, `unavailable`, `unknown` where perhaps it was carried out. `beyond_limit` is counted \
+           beside it where the limit is only watched.",
+};
+
 /// All metrics, in the order in which they are told.
 pub const ALL: &[Definition] = &[
     REFRESHES,
@@ -141,4 +152,5 @@ pub const ALL: &[Definition] = &[
     LEADER,
     CALLBACKS,
     REQUESTS,
+    ACTIONS,
 ];

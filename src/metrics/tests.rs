@@ -7,6 +7,7 @@ fn counted() -> Metrics {
     let metrics = Metrics::new();
     metrics.clone().refresh("slack", "refreshed");
     metrics.callback("success");
+    metrics.action("slack", "send-message", "done");
     metrics.leads(true);
     metrics.orphans(1);
     metrics.grants(&[("first".to_owned(), 1)].into());

@@ -51,7 +51,8 @@ impl HostPattern {
         format!("https://{self}")
     }
 
-    fn matches(&self, host: &str) -> bool {
+    /// Whether a host is the one, or below it.
+    pub fn matches(&self, host: &str) -> bool {
         if self.suffix.starts_with('.') {
             host.len() > self.suffix.len() && host.ends_with(&self.suffix)
         } else {

@@ -173,7 +173,11 @@ impl PreparedCall {
 }
 
 /// Headers that a description sets, checked.
-fn described(field: &str, headers: &BTreeMap<String, String>, carriers: &[HeaderName]) -> Result<HeaderMap, CallError> {
+pub(super) fn described(
+    field: &str,
+    headers: &BTreeMap<String, String>,
+    carriers: &[HeaderName],
+) -> Result<HeaderMap, CallError> {
     let mut checked = HeaderMap::new();
     for (name, value) in headers {
         let header = header_name(field, name)?;

@@ -48,6 +48,16 @@ pub enum CredentialsError {
         /// The key.
         key: &'static str,
     },
+    /// A further value is missing, empty or not text.
+    #[error("Secret {namespace}/{name} has no usable key {key}, which this action acts with; add it")]
+    Further {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The key.
+        key: String,
+    },
     /// The private key cannot sign as the description wants it.
     #[error("private_key of Secret {namespace}/{name} cannot be used: {source}")]
     PrivateKey {
@@ -74,12 +84,15 @@ pub enum CredentialsError {
 /// The key of the Secret that signs assertions.
 const PRIVATE_KEY: &str = "private_key";
 
+/// A value of a Secret, where it is text.
+pub(super) fn value(secret: &Secret, key: &str) -> Option<String> {
+    let text = std::str::from_utf8(&secret.data.as_ref()?.get(key)?.0).ok()?.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
 /// What a Secret holds, whatever is needed; `None` without a `client_id`.
 pub fn read(secret: &Secret) -> Option<ClientCredentials> {
-    let value = |key: &str| {
-        let text = std::str::from_utf8(&secret.data.as_ref()?.get(key)?.0).ok()?.trim();
-        (!text.is_empty()).then(|| text.to_owned())
-    };
+    let value = |key: &str| value(secret, key);
     let sensitive = |key: &str| value(key).map(Sensitive::new);
     let current = sensitive("client_secret");
     Some(ClientCredentials {

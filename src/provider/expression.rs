@@ -52,7 +52,8 @@ const PARSER_STACK: usize = 32 * 1024 * 1024;
 const LONGEST_MESSAGE: usize = 160;
 
 /// What an expression can speak of.
-const VARIABLES: [&str; 7] = ["response", "status", "identity", "lookup", "request", "integration", "parameters"];
+const VARIABLES: [&str; 9] =
+    ["response", "status", "identity", "lookup", "request", "integration", "parameters", "input", "metadata"];
 
 /// Why a source is not an expression.
 #[derive(Debug, Error)]
@@ -144,12 +145,16 @@ pub struct Variables {
     pub integration: Value,
     /// The parameters of the form.
     pub parameters: Value,
+    /// What the caller of an action gave.
+    pub input: Value,
+    /// The metadata of the connection, while an action is carried out.
+    pub metadata: Value,
 }
 
 impl Variables {
     /// Each with its name in expressions.
     fn named(&self) -> [(&'static str, &Value); VARIABLES.len()] {
-        let [response, status, identity, lookup, request, integration, parameters] = VARIABLES;
+        let [response, status, identity, lookup, request, integration, parameters, input, metadata] = VARIABLES;
         [
             (response, &self.response),
             (status, &self.status),
@@ -158,6 +163,8 @@ impl Variables {
             (request, &self.request),
             (integration, &self.integration),
             (parameters, &self.parameters),
+            (input, &self.input),
+            (metadata, &self.metadata),
         ]
     }
 }
@@ -217,12 +224,23 @@ impl Expression {
         for (name, value) in variables.named() {
             context.add_variable_from_value(name, to_cel(value));
         }
+        context.add_function("toJson", to_json).ok();
         match self.program.execute(&context) {
             Ok(result) => result.json().map_err(|_| EvaluateError::NotJson),
             Err(error) if is_absence(&error) => Ok(Value::Null),
             Err(error) => Err(EvaluateError::Execute { kind: kind(&error) }),
         }
     }
+}
+
+/// `toJson(value)`: JSON as text, for apps that want it inside of a string; fields in alphabetical order, so that the same
+/// value is the same text.
+#[expect(clippy::needless_pass_by_value, reason = "CEL hands values over")]
+fn to_json(value: cel::Value) -> Result<cel::Value, ExecutionError> {
+    let unfit = |_| ExecutionError::function_error("toJson", "not a JSON value");
+    let mut json = value.json().map_err(unfit)?;
+    json.sort_all_objects();
+    Ok(json.to_string().into())
 }
 
 /// Parses in a thread with a stack that no source within the bounds can exhaust.

@@ -4,6 +4,7 @@
 //! [`discovery`] finds endpoints; [`template`], [`form`] and [`expression`] read what a description says; [`catalogue`] holds the
 //! descriptions built in. [`resolved`] puts them together, and [`registry`], which alone knows a cluster, looks them up.
 
+pub mod action;
 pub mod api_base;
 pub mod api_key;
 pub mod call;

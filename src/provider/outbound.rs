@@ -44,6 +44,9 @@ pub const LARGEST_BODY: usize = 1024 * 1024;
 /// The longest a request may take, from looking up the name to the last byte of the body: 30 s.
 pub const LONGEST_REQUEST: Duration = Duration::from_secs(30);
 
+/// The longest that a request takes whose bodies stream, both of them included: 1 h.
+pub const LONGEST_STREAM: Duration = Duration::from_hours(1);
+
 /// The longest that looking up, connecting and the TLS handshake may take: 10 s.
 pub const LONGEST_CONNECT: Duration = Duration::from_secs(10);
 
@@ -101,6 +104,26 @@ pub struct OutboundRequest {
     pub private_networks: Arc<[IpNet]>,
     /// The longest it may take; [`LONGEST_REQUEST`] where it is more.
     pub timeout: Duration,
+}
+
+/// A request whose bodies are not held in memory.
+pub struct StreamRequest {
+    /// The HTTP method.
+    pub method: Method,
+    /// The address, in full.
+    pub url: Url,
+    /// Headers; `User-Agent` is set where it is missing.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Option<reqwest::Body>,
+    /// Private networks that the provider's description opens.
+    pub private_networks: Arc<[IpNet]>,
+}
+
+impl fmt::Debug for StreamRequest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("StreamRequest").field("method", &self.method).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for OutboundRequest {
@@ -251,6 +274,44 @@ impl Outbound {
         let answer = span.within(Self::exchange(&client, request)).await;
         match &answer {
             Ok(answer) => span.set("http.response.status_code", answer.status.as_u16()),
+            Err(error) => span.fail(error.word()),
+        }
+        answer
+    }
+
+    /// Sends a request, once, and gives the answer with its body still to come: at most [`LONGEST_STREAM`] from now.
+    pub async fn stream(&self, request: StreamRequest) -> Result<reqwest::Response, SendError> {
+        self.policy.check_url(&request.url, &request.private_networks)?;
+        let clients = match &self.way {
+            Way::Network(clients) => clients,
+            Way::Played(player) => {
+                let whole = OutboundRequest {
+                    method: request.method,
+                    url: request.url,
+                    headers: request.headers,
+                    body: request.body.and_then(|body| body.as_bytes().map(<[u8]>::to_vec)),
+                    private_networks: request.private_networks,
+                    timeout: LONGEST_REQUEST,
+                };
+                let answer = player.play(&whole)?;
+                let mut response = http::Response::new(answer.body);
+                *response.status_mut() = answer.status;
+                *response.headers_mut() = answer.headers;
+                return Ok(response.into());
+            }
+        };
+        let client = clients.client(&request.private_networks).map_err(SendError::NotSent)?;
+        let span = Span::child(request.method.as_str(), Kind::Client);
+        span.set("http.request.method", request.method.as_str());
+        span.set("server.address", request.url.host_str().unwrap_or_default());
+        let mut builder = client.request(request.method, request.url).headers(request.headers).timeout(LONGEST_STREAM);
+        if let Some(body) = request.body {
+            builder = builder.body(body);
+        }
+        // How much of a streamed body has left nobody knows: only what did not connect was not sent.
+        let answer = span.within(builder.send()).await.map_err(|error| classify(error, true));
+        match &answer {
+            Ok(answer) => span.set("http.response.status_code", answer.status().as_u16()),
             Err(error) => span.fail(error.word()),
         }
         answer

@@ -28,6 +28,7 @@ use crate::api::{
 };
 use crate::grant::binding::ProviderRef;
 use crate::grant::{ClientCredentials, GrantView};
+use crate::sensitive::Sensitive;
 use crate::tenancy::Tenants;
 
 /// How long a client's credentials are believed without looking again.
@@ -378,6 +379,24 @@ impl Registry {
         };
         known.insert(key, (Some(Instant::now()), Arc::clone(&credentials)));
         Ok(credentials)
+    }
+
+    /// A further value of the Secret with a provider's client, such as a bot's token. Read each time: it is seldom wanted, and
+    /// is kept nowhere.
+    pub async fn application_credential(&self, provider: &Provider, key: &str) -> Result<Sensitive, CredentialsError> {
+        let Some(name) = provider.client_secret_name.clone() else {
+            return Err(CredentialsError::NoReference { provider: provider.reference.name.clone() });
+        };
+        let namespace = provider.reference.namespace.clone().unwrap_or_else(|| self.inner.own_namespace.clone());
+        let secrets: Api<Secret> = Api::namespaced(self.inner.client.clone(), &namespace);
+        let failed = |source| CredentialsError::Api {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            source: Box::new(source),
+        };
+        let secret = secrets.get_opt(&name).await.map_err(failed)?;
+        let value = secret.and_then(|secret| credentials::value(&secret, key));
+        value.map(Sensitive::new).ok_or_else(|| CredentialsError::Further { namespace, name, key: key.to_owned() })
     }
 
     /// Looks at the Secret again next time: the provider refused these credentials.

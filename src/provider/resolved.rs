@@ -27,6 +27,7 @@ pub use oauth2::{OAuthClient, RevocationCall};
 pub use requests::ExtraParams;
 pub use token_sets::TokenSetError;
 
+use super::action::{ActionError, ActionRules, ErrorRules};
 use super::call::{CallError, PlacementError};
 use super::discovery::ServerMetadata;
 use super::expression::{Expression, ExpressionError};
@@ -63,6 +64,10 @@ pub struct Provider {
     pub api_key: Option<KeyClient>,
     /// What all calls to its API have in common, and where it lies.
     pub api: ApiRules,
+    /// What can be done with a connection.
+    pub actions: Vec<ActionRules>,
+    /// How the app words refusals.
+    pub errors: ErrorRules,
     /// Calls after connecting, in their order.
     pub lookups: Vec<LookupRules>,
     /// What goes to `status.metadata`.
@@ -180,6 +185,9 @@ pub enum ProviderError {
     /// A call cannot be made as described.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// An action cannot be carried out as described.
+    #[error(transparent)]
+    Action(#[from] ActionError),
     /// What is said of the account cannot be used.
     #[error(transparent)]
     Account(#[from] AccountError),
@@ -259,6 +267,8 @@ impl Provider {
             private_networks: networks(spec)?,
             oauth,
             api_key,
+            actions: api.actions(spec, reference.kind)?,
+            errors: ErrorRules::new(&spec.api.as_ref().and_then(|api| api.errors.clone()).unwrap_or_default())?,
             lookups: api.lookups(&spec.lookups, &parameters)?,
             api,
             needs_identity,
@@ -314,4 +324,4 @@ fn duration(field: &'static str, text: Option<&str>) -> Result<Option<SignedDura
 }
 
 #[cfg(test)]
-pub(in crate::provider) mod tests;
+pub(crate) mod tests;

@@ -285,7 +285,7 @@ fn fit(value: &str, place: Place) -> Option<String> {
 }
 
 /// Everything but unreserved characters (RFC 3986 §2.3), percent-encoded.
-fn percent_encode(value: &str) -> String {
+pub(super) fn percent_encode(value: &str) -> String {
     value.bytes().fold(String::new(), |mut encoded, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             encoded.push(char::from(byte));

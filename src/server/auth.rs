@@ -40,6 +40,16 @@ pub enum Right {
     Update,
     /// Disconnect and delete.
     Delete,
+    /// Read the access token.
+    Token,
+    /// Post a message.
+    Message,
+    /// List what can be done.
+    ListActions,
+    /// Do it.
+    Act,
+    /// Call the app's API, with the verb that the method needs.
+    Proxy(&'static str),
 }
 
 impl Right {
@@ -53,6 +63,11 @@ impl Right {
             Self::List => ("list", None),
             Self::Update => ("update", None),
             Self::Delete => ("delete", None),
+            Self::Token => ("get", Some("token")),
+            Self::Message => ("create", Some("messages")),
+            Self::ListActions => ("get", Some("actions")),
+            Self::Act => ("create", Some("actions")),
+            Self::Proxy(verb) => (verb, Some("proxy")),
         }
     }
 }

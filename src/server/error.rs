@@ -3,6 +3,8 @@
 //! The text of a variant is for the caller. What lies inside, such as the API server's word, is its source, which is
 //! logged and never sent.
 
+mod acting;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,16 +16,21 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use url::Url;
 
+use super::proxy::Outside;
+use crate::act::Failure;
 use crate::finalizer::FinalizerError;
 use crate::flow::api_key::KeepError;
 use crate::flow::attempts::AttemptError;
 use crate::flow::begin::BeginError;
 use crate::flow::callback::ConfirmError;
 use crate::flow::exchange::ExchangeError;
+use crate::grant::StoreError;
 use crate::provider::api_key::KeyError;
+use crate::provider::credentials::CredentialsError;
 use crate::provider::endpoints::RenderError;
 use crate::provider::outbound::SendError;
 use crate::provider::registry::LookupError;
+use acting::{Said, of_action, pause_of, told};
 
 /// Why a request is not answered as it wished.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +133,62 @@ pub enum ApiError {
     /// The integration is suspended.
     #[error("the integration is suspended; set spec.suspend to false first")]
     Suspended,
+    /// Nothing is held.
+    #[error("nobody has connected this integration yet; install it first")]
+    NotConnected,
+    /// What is held can no longer be used.
+    #[error("the app has ended this connection; a person has to connect again")]
+    ReauthorizationRequired,
+    /// What is held was made for another provider.
+    #[error("the description of the app was changed so that this connection does not fit it; connect again")]
+    ProviderChanged,
+    /// The access token has expired, and there is no other.
+    #[error("the access token has expired and cannot be refreshed; connect again")]
+    TokenExpired,
+    /// A refresh was asked for, and takes longer than a caller waits.
+    #[error("the access token is being refreshed; try again in a few seconds")]
+    Renewing,
+    /// It is not known which site or account is meant.
+    #[error("the app has several sites or accounts; choose one by spec.parameters.{0}, see status.choices")]
+    ChoiceOpen(String),
+    /// The description does not say where the API lies.
+    #[error("it is not known where the API of this app lies; set api.baseURL of its provider")]
+    NoApiBase,
+    /// What is held cannot be read.
+    #[error("the connection could not be read; try again")]
+    Grant(#[source] Box<StoreError>),
+    /// The description has no such action.
+    #[error("this integration type has no action {action}; it has {}", listed(.known))]
+    NoAction {
+        /// What was asked for.
+        action: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The input does not fit the action.
+    #[error("the input does not fit: {}", .0.join("; "))]
+    Input(Vec<String>),
+    /// What the action needs was not given when connecting.
+    #[error("this connection has no {0}; connect again, and grant what the app asks for it")]
+    NotCaptured(String),
+    /// The application's credential cannot be read.
+    #[error("the application's own credential is not set up; the log of the operator says what is missing")]
+    Application(#[source] Box<CredentialsError>),
+    /// A path that is not passed on.
+    #[error(transparent)]
+    Outside(Outside),
+    /// The token was refreshed while a body streamed that is gone now.
+    #[error("the app did not take the access token, which is refreshed now; send the request again")]
+    TokenRefreshed,
+    /// An action was not carried out, or is not known to have been.
+    #[error("{}", told(app, failure))]
+    Action {
+        /// The app's name.
+        app: String,
+        /// Why.
+        #[source]
+        failure: Box<Failure>,
+    },
     /// The API server refuses the object.
     #[error("the cluster refused to store the integration; its names, a quota or a policy stand against it")]
     Refused(#[source] Box<kube::Error>),
@@ -174,6 +237,9 @@ pub enum ApiError {
 struct Body<'a> {
     error: String,
     code: &'a str,
+    /// What the app said itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app: Option<Said<'a>>,
 }
 
 impl ApiError {
@@ -200,19 +266,32 @@ impl ApiError {
             Self::KeyUnproved { .. } => (StatusCode::BAD_GATEWAY, "provider_unavailable"),
             Self::ParameterDiffers(_) => (StatusCode::CONFLICT, "parameter_differs"),
             Self::TypeNotAllowed => (StatusCode::FORBIDDEN, "integration_type_not_allowed"),
-            Self::ProviderNotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "provider_not_ready"),
+            Self::ProviderNotReady(_) | Self::Application(_) => (StatusCode::SERVICE_UNAVAILABLE, "provider_not_ready"),
             Self::Parameter(_) => (StatusCode::BAD_REQUEST, "invalid_parameter"),
             Self::MissingParameter(_) => (StatusCode::BAD_REQUEST, "missing_parameter"),
             Self::ReturnTo(_) => (StatusCode::BAD_REQUEST, "return_to_not_allowed"),
             Self::NoIntegration => (StatusCode::NOT_FOUND, "integration_not_found"),
             Self::Deleting => (StatusCode::CONFLICT, "deleting"),
             Self::Suspended => (StatusCode::CONFLICT, "suspended"),
+            Self::NotConnected => (StatusCode::CONFLICT, "not_connected"),
+            Self::ReauthorizationRequired | Self::TokenExpired => (StatusCode::CONFLICT, "reauthorization_required"),
+            Self::ProviderChanged => (StatusCode::CONFLICT, "provider_changed"),
+            Self::Renewing => (StatusCode::SERVICE_UNAVAILABLE, "refreshing"),
+            Self::ChoiceOpen(_) => (StatusCode::CONFLICT, "choice_open"),
+            Self::NoApiBase => (StatusCode::CONFLICT, "api_unknown"),
+            Self::NoAction { .. } => (StatusCode::NOT_FOUND, "action_not_found"),
+            Self::Input(_) => (StatusCode::BAD_REQUEST, "invalid_input"),
+            Self::NotCaptured(_) => (StatusCode::CONFLICT, "not_granted"),
+            Self::Outside(Outside::Path) => (StatusCode::BAD_REQUEST, "path_outside"),
+            Self::Outside(Outside::Closed) => (StatusCode::FORBIDDEN, "path_closed"),
+            Self::TokenRefreshed => (StatusCode::CONFLICT, "token_refreshed"),
+            Self::Action { failure, .. } => of_action(failure),
             Self::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
             Self::ConfirmationInvalid => (StatusCode::GONE, "confirmation_invalid"),
             Self::NotTheInitiator => (StatusCode::FORBIDDEN, "not_the_initiator"),
             Self::AccountMismatch => (StatusCode::CONFLICT, "account_mismatch"),
             Self::TokenExchange(_) => (StatusCode::BAD_GATEWAY, "token_exchange_failed"),
-            Self::Store(_) | Self::Attempt(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage_failed"),
+            Self::Store(_) | Self::Attempt(_) | Self::Grant(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage_failed"),
             Self::Cluster { .. } => (StatusCode::SERVICE_UNAVAILABLE, "cluster_unavailable"),
             Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
             Self::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timed_out"),
@@ -226,6 +305,10 @@ impl ApiError {
             Self::Unauthenticated { .. } => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
             Self::MethodNotAllowed { allow } => allow.map(|allow| (ALLOW, HeaderValue::from_static(allow))),
             Self::TooMany { retry_after } => Some((RETRY_AFTER, whole_seconds(*retry_after))),
+            Self::Renewing => Some((RETRY_AFTER, HeaderValue::from_static("5"))),
+            Self::Action { failure, .. } => {
+                pause_of(failure).map(|pause| (RETRY_AFTER, whole_seconds(pause.max(Duration::from_secs(1)))))
+            }
             Self::KeyUnproved { retry_after, .. } => retry_after.map(|pause| (RETRY_AFTER, whole_seconds(pause))),
             _ => None,
         }
@@ -248,7 +331,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         self.log();
         let (status, code) = self.kind();
-        let mut response = (status, Json(Body { error: self.to_string(), code })).into_response();
+        let mut response = (status, Json(Body { error: self.to_string(), code, app: Said::of(&self) })).into_response();
         if let Some((name, value)) = self.header() {
             response.headers_mut().insert(name, value);
         }
@@ -335,6 +418,10 @@ impl From<ConfirmError> for ApiError {
             },
         }
     }
+}
+
+fn listed(known: &[String]) -> String {
+    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
 }
 
 /// `Retry-After` counts whole seconds (RFC 9110 §10.2.3); rounded up, so that who obeys is not refused again.

@@ -135,7 +135,7 @@ fn may_refresh(integration: &ProjectIntegration, now: Timestamp) -> Result<(), A
 }
 
 impl ServerState {
-    fn api(&self, namespace: &str) -> Api<ProjectIntegration> {
+    pub(super) fn api(&self, namespace: &str) -> Api<ProjectIntegration> {
         Api::namespaced(self.flow.client.clone(), namespace)
     }
 

@@ -26,6 +26,8 @@ use crate::trace::{self, Kind, Span, TRACEPARENT};
 const PATIENCE: Duration = Duration::from_secs(45);
 /// How requests outside of every route are called.
 const UNMATCHED: &str = "unmatched";
+/// How routes end whose bodies stream.
+const STREAMED: &str = "/proxy/{*path}";
 /// What routes have that are for callers with a token, and what those have that are for browsers.
 const CALLERS: &str = "/v1/";
 const BROWSERS: &str = "/api/public/";
@@ -45,6 +47,10 @@ pub(super) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, base: 
 }
 
 async fn limit_time(request: Request, next: Next) -> Response {
+    // What streams has limits of its own.
+    if request.extensions().get::<MatchedPath>().is_some_and(|path| path.as_str().ends_with(STREAMED)) {
+        return next.run(request).await;
+    }
     match tokio::time::timeout(PATIENCE, next.run(request)).await {
         Ok(response) => response,
         Err(_) => ApiError::TimedOut.into_response(),

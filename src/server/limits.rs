@@ -44,14 +44,18 @@ pub struct LimitOptions {
     pub start: Rate,
     /// Callback, for each client address: a whole company may be asked to connect on the same morning.
     pub callback: Rate,
+    /// Actions, messages and requests by proxy, for each integration.
+    pub action: Rate,
+    /// Whether [`Self::action`] is only watched: who goes beyond it is counted and let through.
+    pub observe_actions: bool,
 }
 
 impl Default for LimitOptions {
-    /// 600 a minute for each caller and address; 20 a minute for each integration.
+    /// 600 a minute for each caller and address, and actions of each integration; 20 a minute for installs of each.
     fn default() -> Self {
         let many = Rate::per_minute(NonZeroU32::MIN.saturating_add(599));
         let few = Rate::per_minute(NonZeroU32::MIN.saturating_add(19));
-        Self { caller: many, integration: few, start: many, callback: many }
+        Self { caller: many, integration: few, start: many, callback: many, action: many, observe_actions: false }
     }
 }
 
@@ -61,6 +65,17 @@ pub struct Limits {
     integration: Limit,
     start: Limit,
     callback: Limit,
+    action: Limit,
+    observe_actions: bool,
+}
+
+/// What the limit on actions says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    /// Within the limit.
+    Within,
+    /// Beyond it, and let through.
+    Beyond,
 }
 
 impl Limits {
@@ -71,6 +86,8 @@ impl Limits {
             integration: Limit::new(options.integration),
             start: Limit::new(options.start),
             callback: Limit::new(options.callback),
+            action: Limit::new(options.action),
+            observe_actions: options.observe_actions,
         }
     }
 
@@ -82,6 +99,15 @@ impl Limits {
     /// Install of one integration.
     pub fn integration(&self, namespace: &str, name: &str) -> Result<(), ApiError> {
         self.integration.check((namespace, name))
+    }
+
+    /// An action of one integration.
+    pub fn action(&self, namespace: &str, name: &str) -> Result<Allowance, ApiError> {
+        match self.action.check((namespace, name)) {
+            Ok(()) => Ok(Allowance::Within),
+            Err(_) if self.observe_actions => Ok(Allowance::Beyond),
+            Err(error) => Err(error),
+        }
     }
 
     /// A visit of the start page.
@@ -144,6 +170,18 @@ mod tests {
         assert!((1..=60).contains(&retry_after.as_secs()), "{retry_after:?}");
         assert!(limits.callback(ip("192.0.2.2")).is_ok());
         assert!(limits.start(ip("192.0.2.1")).is_ok());
+    }
+
+    #[test]
+    fn actions_are_limited_or_watched() {
+        let options = LimitOptions { action: rate(1), ..LimitOptions::default() };
+        let limits = Limits::new(options);
+        assert_eq!(limits.action("a", "web.slack").unwrap(), Allowance::Within);
+        assert!(limits.action("a", "web.slack").is_err());
+        assert!(limits.action("a", "web.zoom").is_ok());
+        let limits = Limits::new(LimitOptions { observe_actions: true, ..options });
+        assert_eq!(limits.action("a", "web.slack").unwrap(), Allowance::Within);
+        assert_eq!(limits.action("a", "web.slack").unwrap(), Allowance::Beyond);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! or the API server, and put the outcome into words ([`error`], [`pages`]). They never write status; controllers and
 //! handlers meet in the API server. Every replica serves.
 
+mod actions;
 pub mod auth;
 mod callback;
 pub mod client_address;
@@ -12,6 +13,7 @@ pub mod cookies;
 mod credentials;
 pub mod error;
 pub mod ids;
+mod in_use;
 mod install;
 mod integrations;
 mod layers;
@@ -20,16 +22,18 @@ mod listener;
 pub mod pages;
 pub mod probes;
 mod providers;
+pub mod proxy;
 mod start;
 #[cfg(test)]
 mod tests;
+mod token;
 pub mod view;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{MethodRouter, any, get, post, put};
 use ipnet::IpNet;
 
 use crate::flow::Flow;
@@ -115,6 +119,11 @@ fn project() -> Router<Shared> {
         .route("/{type}/install", without_head(get(install::install), "GET"))
         .route("/{type}/confirm", post(confirm::confirm))
         .route("/{type}/refresh", post(integrations::refresh))
+        .route("/{type}/token", get(token::get))
+        .route("/{type}/messages", post(actions::message).layer(DefaultBodyLimit::max(actions::MAX_BODY)))
+        .route("/{type}/actions", get(actions::list))
+        .route("/{type}/actions/{action}", post(actions::act).layer(DefaultBodyLimit::max(actions::MAX_BODY)))
+        .route("/{type}/proxy/{*path}", any(proxy::pass))
         .route("/{type}/credentials", put(credentials::put).layer(DefaultBodyLimit::max(credentials::MAX_BODY)))
 }
 

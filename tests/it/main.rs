@@ -29,6 +29,7 @@ mod world;
 
 mod access;
 mod account;
+mod acting;
 mod admission;
 mod adopt;
 mod api_keys;

@@ -182,9 +182,11 @@ impl World {
 
     /// A service account that may do everything with integrations in `namespace`.
     pub async fn admin_of(&self, namespace: &str) -> String {
-        let everything =
-            rule(&["*"], &["projectintegrations", "projectintegrations/install", "projectintegrations/credentials"]);
-        self.caller(namespace, "frontend", &[everything]).await
+        let of = |subresource: &str| format!("projectintegrations/{subresource}");
+        let uses = ["install", "credentials", "messages", "actions", "token", "proxy"].map(of);
+        let mut everything = vec!["projectintegrations"];
+        everything.extend(uses.iter().map(String::as_str));
+        self.caller(namespace, "frontend", &[rule(&["*"], &everything)]).await
     }
 
     /// A cluster provider and the Secret with its client's credentials.

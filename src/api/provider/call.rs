@@ -29,6 +29,9 @@ pub struct Api {
     /// How an access token is sent; as Bearer (RFC 6750 §2.1) when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization: Option<CredentialPlacement>,
+    /// How it words refusals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors: Option<super::ApiErrors>,
 }
 
 /// How a credential is sent: in a header, or by HTTP Basic.

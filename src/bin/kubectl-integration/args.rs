@@ -39,6 +39,12 @@ pub(crate) enum Command {
     /// Take over a grant of another life of an integration, as after a restored backup. Needs rights to Secrets in the
     /// operator's namespace.
     Adopt(Adopt),
+    /// Post a message by a connection.
+    Post(Box<Post>),
+    /// Do something by a connection, such as creating an issue; or list what can be done.
+    Call(Box<Call>),
+    /// Print the access token of a connection.
+    Token(Box<Token>),
     /// Look at everything that connections need here, and say what is wrong and what to do.
     ///
     /// It only reads. The exit code is 1 if a check failed.
@@ -90,7 +96,21 @@ pub(crate) struct Connect {
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = pair, help_heading = "Creating")]
     pub(crate) parameters: Vec<(String, String)>,
 
-    /// Connect over the operator's HTTP API at this address instead of by annotation.
+    /// The operator's HTTP API, in the place of an annotation.
+    #[command(flatten)]
+    pub(crate) http: OverHttp,
+    /// The person of the product on whose behalf this is done.
+    #[arg(long, requires = "server", help_heading = "Over HTTP")]
+    pub(crate) agent_id: Option<String>,
+    /// Accept that another account of the app takes the place of the connected one.
+    #[arg(long, requires = "server", help_heading = "Over HTTP")]
+    pub(crate) accept_account: bool,
+}
+
+/// How the operator's HTTP API is reached.
+#[derive(Debug, Args)]
+pub(crate) struct OverHttp {
+    /// Address of the operator's HTTP API. `connect` takes an annotation in its place where it is absent.
     #[arg(long, env = "INTEGRATION_OPERATOR_URL", help_heading = "Over HTTP", value_parser = server)]
     pub(crate) server: Option<Url>,
     /// Token for the HTTP API; the kubeconfig's own when neither this nor --service-account is given.
@@ -111,12 +131,61 @@ pub(crate) struct Connect {
     /// Tenant; that of the resource when absent, which then has to exist.
     #[arg(long, requires = "server", help_heading = "Over HTTP")]
     pub(crate) tenant: Option<String>,
-    /// The person of the product on whose behalf this is done.
-    #[arg(long, requires = "server", help_heading = "Over HTTP")]
-    pub(crate) agent_id: Option<String>,
-    /// Accept that another account of the app takes the place of the connected one.
-    #[arg(long, requires = "server", help_heading = "Over HTTP")]
-    pub(crate) accept_account: bool,
+}
+
+/// Options of `post`.
+#[derive(Debug, Args)]
+pub(crate) struct Post {
+    /// The integration, as project.type.
+    pub(crate) name: String,
+    /// The text.
+    pub(crate) text: Option<String>,
+    /// The channel, by its id.
+    #[arg(long)]
+    pub(crate) channel: Option<String>,
+    /// The message or thread to answer, by its id.
+    #[arg(long)]
+    pub(crate) thread: Option<String>,
+    /// A further field of the message, as name=JSON, such as team='"19:abc"' or blocks=@blocks.json.
+    #[arg(long = "set", value_name = "NAME=JSON", value_parser = pair)]
+    pub(crate) fields: Vec<(String, String)>,
+    /// Tells this message from others, so that the same again is not posted twice.
+    #[arg(long)]
+    pub(crate) idempotency_key: Option<String>,
+    /// The HTTP API.
+    #[command(flatten)]
+    pub(crate) http: OverHttp,
+}
+
+/// Options of `call`.
+#[derive(Debug, Args)]
+pub(crate) struct Call {
+    /// The integration, as project.type.
+    pub(crate) name: String,
+    /// The action; all are listed when absent.
+    pub(crate) action: Option<String>,
+    /// Its input as JSON, or @file, or @- for standard input.
+    #[arg(long, default_value = "{}")]
+    pub(crate) input: String,
+    /// Tells this call from others, where the app can.
+    #[arg(long)]
+    pub(crate) idempotency_key: Option<String>,
+    /// The HTTP API.
+    #[command(flatten)]
+    pub(crate) http: OverHttp,
+}
+
+/// Options of `token`.
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    /// The integration, as project.type.
+    pub(crate) name: String,
+    /// The form; the token alone when absent.
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<DoctorOutput>,
+    /// The HTTP API.
+    #[command(flatten)]
+    pub(crate) http: OverHttp,
 }
 
 /// Options of `status`.
@@ -190,10 +259,10 @@ pub(crate) struct Doctor {
     pub(crate) output: Option<DoctorOutput>,
 }
 
-/// Forms of `doctor`.
+/// Forms of `doctor` and `token`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DoctorOutput {
-    /// The checks as JSON.
+    /// All of it as JSON.
     Json,
 }
 

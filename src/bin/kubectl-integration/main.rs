@@ -1,7 +1,7 @@
 //! `kubectl integration`: connects projects to third-party apps and tells how their connections are.
 //!
 //! It talks to the API server with the rights of whoever runs it, and changes nothing but the annotations by which the
-//! operator is asked for something. Only `connect --server` talks to the operator itself. Modules that decide what to
+//! operator is asked for something. Only `connect --server`, `post`, `call` and `token` talk to the operator itself. Modules that decide what to
 //! say ([`words`], [`status::block`], [`status::table`], [`connect::outcome`]) are pure: an object and a time in, text out.
 
 #![forbid(unsafe_code)]
@@ -20,6 +20,7 @@ mod providers;
 mod report;
 mod request;
 mod status;
+mod using;
 mod words;
 
 use std::process::ExitCode;
@@ -61,6 +62,9 @@ async fn run(cli: Cli) -> Result<bool, Failure> {
         Command::Check(act) => act::check(&open.await?, &act).await,
         Command::Disconnect(disconnect) => act::disconnect(&open.await?, &disconnect).await,
         Command::Adopt(request) => adopt::run(&open.await?, &request).await,
+        Command::Post(post) => using::post(&open.await?, &post).await,
+        Command::Call(call) => using::call(&open.await?, &call).await,
+        Command::Token(token) => using::token(&open.await?, &token).await,
         Command::Report(report) => report::run(&open.await?, &report).await,
         Command::Doctor(doctor) => return doctor::run(&open.await?, &doctor).await,
     }?;

@@ -42,7 +42,17 @@ fn strings(value: &Value, wanted: &impl Fn(&str) -> bool, path: &str, found: &mu
 fn expressions(spec: &Value) -> Vec<(String, String)> {
     let is_expression = |path: &str| {
         let field = path.rsplit('.').next().unwrap_or(path);
-        ["success", "grantIdentity", "baseURLFrom", "from", "permanentWhen", "transientWhen", "configurationWhen"]
+        let is_text = path.starts_with(".api.errors.advice.") || path.contains(".input.");
+        !is_text
+            && [
+                "success",
+                "grantIdentity",
+                "baseURLFrom",
+                "from",
+                "permanentWhen",
+                "transientWhen",
+                "configurationWhen",
+            ]
             .contains(&field)
             || path.starts_with(".metadata.")
             || path.starts_with(".secretMetadata.")
@@ -59,6 +69,7 @@ fn urls(spec: &Value) -> Vec<(String, String)> {
         (field.ends_with("URL") || field == "url" || field == "issuer")
             && !path.starts_with(".metadata.")
             && !path.starts_with(".secretMetadata.")
+            && !path.starts_with(".actions")
     };
     let mut found = Vec::new();
     strings(spec, &is_url, "", &mut found);

@@ -45,6 +45,7 @@ fn values_come_out_as_json() {
         ("integration.projectId", json!("web")),
         ("{'a': response.n + 1}", json!({"a": 4})),
         ("null", json!(null)),
+        ("toJson({'b': response.team, 'a': 1})", json!("{\"a\":1,\"b\":{\"id\":\"T1\",\"name\":\"Acme\"}}")),
     ] {
         assert_eq!(result(source), Some(expected), "{source}");
     }

@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 use serde_json::json;
 
 use super::{ProviderError, expression};
+use crate::api::ProviderKind;
 use crate::api::provider::{Api, Choose, IdentityCall, Lookup, ProviderSpec};
 use crate::digest::short_hash;
+use crate::provider::action::{ActionError, ActionRules, Common};
 use crate::provider::api_base::{BaseRules, HostPattern};
-use crate::provider::call::{CallTemplate, Placement, PlacementError};
+use crate::provider::call::{CallTemplate, Placement, PlacementError, described};
 use crate::provider::expression::Expression;
 use crate::provider::form::Form;
 use crate::provider::lookup::{ChooseRules, LookupRules};
@@ -94,7 +96,8 @@ pub struct ApiRules {
 impl ApiRules {
     /// The section `api`. `chosen` are the names of what look-ups choose.
     pub(super) fn new(spec: &ProviderSpec, form: &Form) -> Result<Self, ProviderError> {
-        let Api { headers, authorization, base_url, base_url_from, hosts } = spec.api.clone().unwrap_or_default();
+        let Api { headers, authorization, base_url, base_url_from, hosts, errors: _ } =
+            spec.api.clone().unwrap_or_default();
         let placement = |field, described| {
             let placement = Placement::new(field, described)?;
             let names = placement.parameters();
@@ -128,6 +131,11 @@ impl ApiRules {
         })
     }
 
+    /// Headers of every call; those that cannot be were refused already.
+    pub fn headers(&self) -> HeaderMap {
+        described("api.headers", &self.headers, &self.carriers()).unwrap_or_default()
+    }
+
     /// Headers that a credential may be in.
     fn carriers(&self) -> Vec<HeaderName> {
         [Some(&self.authorization), self.api_key.as_ref()].into_iter().flatten().map(Placement::carrier).collect()
@@ -150,6 +158,13 @@ impl ApiRules {
     pub(super) fn userinfo(&self, url: UrlTemplate) -> Result<Identity, ProviderError> {
         let call = CallTemplate::get(url, &self.headers, &self.carriers())?;
         Ok(Identity { call, success: None, limited: vec![] })
+    }
+
+    /// The section `actions`.
+    pub(super) fn actions(&self, spec: &ProviderSpec, kind: ProviderKind) -> Result<Vec<ActionRules>, ActionError> {
+        let has_base = self.base.url.is_some() || self.base.from.is_some();
+        let common = Common { kind, headers: &self.headers, carriers: &self.carriers(), has_base };
+        ActionRules::all(&spec.actions, common)
     }
 
     /// The section `lookups`.
@@ -207,8 +222,10 @@ pub(super) fn grant_identity(source: &str) -> Result<Arc<Expression>, ProviderEr
 /// A digest of all that a description says of the account: where it changes, what is told of it is found anew.
 pub(super) fn digest(spec: &ProviderSpec) -> String {
     let oauth = spec.oauth2.clone().unwrap_or_default();
+    // How refusals are worded says nothing of the account.
+    let api = spec.api.clone().map(|api| Api { errors: None, ..api });
     let said = json!([
-        spec.api,
+        api,
         spec.api_key.as_ref().map(|key| &key.placement),
         spec.identity,
         spec.lookups,
@@ -270,7 +287,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::ProviderKind;
     use crate::grant::binding::ProviderRef;
     use crate::provider::resolved::{Provider, Surroundings};
 

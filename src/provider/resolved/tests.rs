@@ -6,6 +6,11 @@ use super::*;
 use crate::grant::ClientCredentials;
 use crate::provider::endpoints::{Endpoints, RenderError};
 
+/// A cluster provider of this description.
+pub(crate) fn resolved(spec: &ProviderSpec) -> Provider {
+    resolve(&serde_json::to_value(spec).unwrap()).unwrap()
+}
+
 /// A description with everything that must be there, and `over` on top.
 fn resolve(over: &Value) -> Result<Provider, ProviderError> {
     fn merge(base: &mut Value, over: &Value) {

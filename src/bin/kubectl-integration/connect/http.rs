@@ -1,6 +1,6 @@
 //! Connecting over the operator's HTTP API, with the browser coming back to this machine.
 
-mod api;
+pub(crate) mod api;
 
 use integration_operator::sensitive::Sensitive;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -20,8 +20,8 @@ use api::{Api, Integration};
 
 /// Asks for a link, opens it, and takes the browser back.
 pub(crate) async fn run(cluster: &Cluster, args: &Connect, server: &Url) -> Result<(), Failure> {
-    let target = Target::find(cluster, args).await?;
-    let api = Api::new(server, token::find(cluster, args).await?, target)?;
+    let target = Target::find(cluster, &args.name, &args.http).await?;
+    let api = Api::new(server, token::find(cluster, &args.http).await?, target)?;
     let before = api.get().await?.and_then(|integration| integration.installed_at());
     let mut loopback = Loopback::listen().await?;
     let deadline = Instant::now() + args.timeout;

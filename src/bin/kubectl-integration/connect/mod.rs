@@ -3,11 +3,11 @@
 mod annotation;
 mod browser;
 mod create;
-mod http;
+pub(crate) mod http;
 mod loopback;
 pub(crate) mod outcome;
-mod target;
-mod token;
+pub(crate) mod target;
+pub(crate) mod token;
 
 use crate::args::Connect;
 use crate::cluster::Cluster;
@@ -15,7 +15,7 @@ use crate::failure::Failure;
 
 /// Connects an integration.
 pub(crate) async fn run(cluster: &Cluster, args: &Connect) -> Result<(), Failure> {
-    if let Some(server) = &args.server {
+    if let Some(server) = &args.http.server {
         return http::run(cluster, args, server).await;
     }
     if args.create {

@@ -1,6 +1,6 @@
 //! Which integration is meant: tenant, project and type, for paths of the HTTP API.
 
-use crate::args::Connect;
+use crate::args::OverHttp;
 use crate::cluster::Cluster;
 use crate::failure::Failure;
 
@@ -17,11 +17,11 @@ pub(crate) struct Target {
 
 impl Target {
     /// From `--tenant` and the name, which needs no rights in the cluster; otherwise from the resource.
-    pub(crate) async fn find(cluster: &Cluster, args: &Connect) -> Result<Self, Failure> {
-        let (project, type_) = project_and_type(&args.name)?;
+    pub(crate) async fn find(cluster: &Cluster, name: &str, args: &OverHttp) -> Result<Self, Failure> {
+        let (project, type_) = project_and_type(name)?;
         let tenant = match &args.tenant {
             Some(tenant) => tenant.clone(),
-            None => cluster.integration(&args.name).await?.spec.tenant_id,
+            None => cluster.integration(name).await?.spec.tenant_id,
         };
         Ok(Self { tenant, project: project.to_owned(), type_: type_.to_owned() })
     }

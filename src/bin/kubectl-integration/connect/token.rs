@@ -6,12 +6,12 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, PostParams};
 use secrecy::ExposeSecret as _;
 
-use crate::args::Connect;
+use crate::args::OverHttp;
 use crate::cluster::Cluster;
 use crate::failure::Failure;
 
 /// Finds a token, the most explicit first.
-pub(crate) async fn find(cluster: &Cluster, args: &Connect) -> Result<Sensitive, Failure> {
+pub(crate) async fn find(cluster: &Cluster, args: &OverHttp) -> Result<Sensitive, Failure> {
     if let Some(token) = &args.token {
         return Ok(token.clone());
     }

@@ -127,6 +127,22 @@ impl Api {
         Err(refused(response).await)
     }
 
+    /// Asks for what lies below the integration, such as `token`.
+    pub(crate) async fn look(&self, path: &str) -> Result<Value, Failure> {
+        let response = self.send(self.client.get(self.below(path))).await?;
+        self.read(response).await
+    }
+
+    /// Posts to what lies below the integration, such as `messages`.
+    pub(crate) async fn call(&self, path: &str, input: &Value, key: Option<&str>) -> Result<Value, Failure> {
+        let mut request = self.client.post(self.below(path)).json(input);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let response = self.send(request).await?;
+        self.read(response).await
+    }
+
     fn below(&self, last: &str) -> Url {
         let mut url = self.base.clone();
         url.set_path(&format!("{}/{last}", self.base.path()));
