@@ -57,6 +57,12 @@ fn the_crds_are_those_of_the_source() -> Outcome {
 }
 
 #[test]
+fn the_http_api_is_documented() -> Outcome {
+    let document = serde_json::to_string_pretty(&integration_operator::server::openapi::document())?;
+    settle(&doc("openapi.json"), &format!("{document}\n"))
+}
+
+#[test]
 fn nothing_else_lies_among_the_crds() -> Outcome {
     let known: Vec<PathBuf> = crds().iter().map(path).collect();
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("crds"))? {

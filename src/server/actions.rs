@@ -7,6 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use kube::ResourceExt as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -42,12 +43,14 @@ pub(super) struct Named {
 }
 
 /// All actions of an integration.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Actions")]
 pub(super) struct Listing {
     actions: Vec<Listed>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Action")]
 struct Listed {
     name: String,
     title: Option<String>,
@@ -55,8 +58,8 @@ struct Listed {
 }
 
 /// What came of an action.
-#[derive(Serialize)]
-struct Outcome<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Outcome<'a> {
     action: &'a str,
     result: Value,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
@@ -13,8 +14,10 @@ use crate::flow::callback::Confirmer;
 use crate::sensitive::Sensitive;
 
 /// What is confirmed.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Confirmation")]
 pub(super) struct Yes {
+    #[schemars(with = "String")]
     confirmation: Sensitive,
     #[serde(default)]
     agent_id: Option<String>,
@@ -23,7 +26,7 @@ pub(super) struct Yes {
 }
 
 /// That it is done.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Confirmed {
     status: &'static str,
 }

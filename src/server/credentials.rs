@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use kube::ResourceExt as _;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Shared;
@@ -28,9 +29,11 @@ use crate::sensitive::Sensitive;
 pub(super) const MAX_BODY: usize = 16 * 1024;
 
 /// What is given.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "Credentials")]
 pub(super) struct Given {
     /// The key.
+    #[schemars(with = "String")]
     api_key: Sensitive,
     /// The person of the product on whose behalf it is given.
     agent_id: Option<String>,

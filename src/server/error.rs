@@ -13,6 +13,7 @@ use axum::extract::rejection::{FormRejection, JsonRejection};
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use url::Url;
 
@@ -233,9 +234,12 @@ pub enum ApiError {
     Internal,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
+pub(super) struct Body<'a> {
+    /// What happened, and what a person can do.
     error: String,
+    /// A word that stays.
     code: &'a str,
     /// What the app said itself.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use http::header::SET_COOKIE;
 use kube::api::{Api, ObjectMeta, PostParams};
+use schemars::JsonSchema;
 use serde::Serialize;
 use url::form_urlencoded;
 
@@ -29,8 +30,8 @@ const MAX_VALUE: usize = 256;
 const PARAMETER_PREFIX: &str = "param.";
 
 /// What install answers.
-#[derive(Serialize)]
-struct Installed<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Installed<'a> {
     oauth_url: &'a str,
 }
 

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::DeserializeGuard;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -28,14 +29,17 @@ const REFRESH_PAUSE: SignedDuration = SignedDuration::from_mins(1);
 const WRITES: usize = 5;
 
 /// All of a project's integrations.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Integrations")]
 pub(super) struct Listing {
     integrations: Vec<View>,
 }
 
 /// That a refresh was asked for.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RefreshRequested")]
 pub(super) struct Requested {
+    #[schemars(with = "String", extend("format" = "date-time"))]
     requested_at: Timestamp,
 }
 

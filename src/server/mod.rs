@@ -19,6 +19,7 @@ mod integrations;
 mod layers;
 pub mod limits;
 mod listener;
+pub mod openapi;
 pub mod pages;
 pub mod probes;
 mod providers;
@@ -31,9 +32,9 @@ pub mod view;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, any, get, post, put};
+use axum::{Json, Router};
 use ipnet::IpNet;
 
 use crate::flow::Flow;
@@ -105,6 +106,7 @@ pub fn router(state: ServerState) -> Router {
 
 fn routes() -> Router<Shared> {
     Router::new()
+        .route("/openapi.json", get(async || Json(openapi::document())))
         .route("/v1/providers", get(providers::list))
         .nest("/v1/tenants/{tenant}/projects/{project}/integrations", project())
         .nest("/api/public/integrations/{type}", public())

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Shared;
@@ -13,13 +14,15 @@ use crate::provider::catalogue::Kind;
 use crate::provider::registry::ListedProvider;
 
 /// All apps.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Providers")]
 pub(super) struct Listing {
     providers: Vec<Listed>,
 }
 
 /// One app: what a frontend needs to show it and to ask for what it wants. Nothing of the client's credentials is in it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Provider")]
 struct Listed {
     name: String,
     display_name: String,
@@ -37,7 +40,7 @@ struct Listed {
 }
 
 /// One question of the form.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Question {
     #[serde(flatten)]
     parameter: Parameter,
@@ -46,7 +49,8 @@ struct Question {
 }
 
 /// What an API key is called, and where it is made.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ApiKeyForm")]
 struct Key {
     #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<String>,

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use http::header::CACHE_CONTROL;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
+use schemars::JsonSchema;
 use serde::Serialize;
 use url::Url;
 
@@ -16,12 +17,15 @@ use super::error::ApiError;
 use super::ids::Target;
 
 /// A token as a token endpoint would give it (RFC 6749 §5.1), with a moment in place of a lifetime. Never a refresh token.
-#[derive(Serialize)]
-struct Given<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Token")]
+pub(super) struct Given<'a> {
     access_token: &'a str,
     token_type: &'a str,
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     expires_at: Option<Timestamp>,
     scopes: &'a [String],
+    #[schemars(with = "Option<String>")]
     api_base_url: Option<&'a Url>,
 }
 

@@ -3,13 +3,15 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt as _;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::api::{ConditionType, ProjectIntegration, ProjectIntegrationStatus, Reason, request};
 
 /// One integration.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Integration")]
 pub struct View {
     /// The object's uid.
     pub id: String,
@@ -24,16 +26,19 @@ pub struct View {
     /// The state in one word.
     pub status: Word,
     /// When the object was created.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub created_at: Option<Timestamp>,
     /// When it last changed.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub updated_at: Option<Timestamp>,
     /// Its conditions.
     pub conditions: Vec<ConditionView>,
 }
 
 /// The state in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "State")]
 pub enum Word {
     /// Nobody has connected it yet, or the operator has not looked at it yet.
     Pending,
@@ -50,7 +55,8 @@ pub enum Word {
 }
 
 /// One condition.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Condition")]
 pub struct ConditionView {
     /// Its type.
     #[serde(rename = "type")]
@@ -62,6 +68,7 @@ pub struct ConditionView {
     /// The step, the cause and the remedy.
     pub message: String,
     /// Since when.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub last_transition_time: Timestamp,
 }
 

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ApiError;
 use crate::act::{Failure, Refusal};
 
 /// An app's own words.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AppError")]
 pub(super) struct Said<'a> {
     status: u16,
     code: Option<&'a str>,
