@@ -48,3 +48,4 @@ pub mod tenancy;
 pub mod text;
 pub mod trace;
 pub mod watching;
+pub mod webhook;

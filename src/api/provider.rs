@@ -5,6 +5,7 @@
 mod action;
 mod call;
 mod oauth2;
+mod webhook;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,10 @@ pub use oauth2::{
     Assertion, AssertionAlgorithm, ClientAuthentication, ErrorWords, ExpiryForm, GrantedScopes, OAuth2, OldAccessToken,
     Pkce, Reauthorization, RefreshProfile, RefreshWhen, RequestFormat, Revocation, RevocationAuthentication,
     RevocationBody, RevocationEffect, Rotation, TokenChoice, TokenPointers, TokenResponse, TokenSet,
+};
+pub use webhook::{
+    Handshake, KeyEncoding, Signature, SignatureAlgorithm, SignatureEncoding, SignatureList, TimestampUnit, WebhookJwt,
+    WebhookRoute, WebhookScheme, WebhookTimestamp, Webhooks,
 };
 
 /// An app described for the whole cluster.
@@ -138,6 +143,9 @@ pub struct ProviderSpec {
         "x-kubernetes-list-map-keys" = ["name"]
     ))]
     pub actions: Vec<Action>,
+    /// What the app sends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhooks: Option<Webhooks>,
 }
 
 /// A Secret, by name, in the namespace that the context prescribes.

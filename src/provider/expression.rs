@@ -139,7 +139,8 @@ pub struct Variables {
     pub identity: Value,
     /// The answers of look-ups, by their names.
     pub lookup: Value,
-    /// What is known of the request that connected: `query`, the callback's parameters.
+    /// What is known of the request that connected: `query`, the callback's parameters. For webhooks, the request of the
+    /// app: `headers`, `query` and `body`.
     pub request: Value,
     /// The integration's own names.
     pub integration: Value,
@@ -201,6 +202,11 @@ impl Expression {
     /// Whether it speaks of a variable, such as `identity`.
     pub fn speaks_of(&self, variable: &str) -> bool {
         self.speaks_of.contains(&variable)
+    }
+
+    /// Whether it speaks of no others than these.
+    pub fn speaks_only_of(&self, variables: &[&str]) -> bool {
+        self.speaks_of.iter().all(|name| variables.contains(name))
     }
 
     /// The result over these variables; `null` where a key is missing on the way.

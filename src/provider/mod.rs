@@ -24,3 +24,4 @@ pub mod outbound;
 pub mod registry;
 pub mod resolved;
 pub mod template;
+pub mod webhook;

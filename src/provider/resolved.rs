@@ -34,6 +34,7 @@ use super::expression::{Expression, ExpressionError};
 use super::form::{Form, FormError};
 use super::lookup::LookupRules;
 use super::template::{RuleError, TemplateError};
+use super::webhook::{WebhookError, WebhookRules};
 use crate::api::ProviderKind;
 use crate::api::provider::ProviderSpec;
 use crate::digest::short_hash;
@@ -68,6 +69,8 @@ pub struct Provider {
     pub actions: Vec<ActionRules>,
     /// How the app words refusals.
     pub errors: ErrorRules,
+    /// How its webhooks are taken; `None` where it has none.
+    pub webhooks: Option<Arc<WebhookRules>>,
     /// Calls after connecting, in their order.
     pub lookups: Vec<LookupRules>,
     /// What goes to `status.metadata`.
@@ -188,6 +191,9 @@ pub enum ProviderError {
     /// An action cannot be carried out as described.
     #[error(transparent)]
     Action(#[from] ActionError),
+    /// Webhooks cannot be taken as described.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// What is said of the account cannot be used.
     #[error(transparent)]
     Account(#[from] AccountError),
@@ -269,6 +275,7 @@ impl Provider {
             api_key,
             actions: api.actions(spec, reference.kind)?,
             errors: ErrorRules::new(&spec.api.as_ref().and_then(|api| api.errors.clone()).unwrap_or_default())?,
+            webhooks: WebhookRules::new(spec)?.map(Arc::new),
             lookups: api.lookups(&spec.lookups, &parameters)?,
             api,
             needs_identity,
