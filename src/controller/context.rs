@@ -224,7 +224,7 @@ impl Context {
         if let Err(error) = self.grants.can_open(view) {
             return Some(error.to_string());
         }
-        let (why, tried) = self.memories.look(uid, |memory| memory.unreadable.clone())??;
+        let (why, tried) = *self.memories.look(uid, |memory| memory.unreadable.clone())??;
         if Timestamp::now().duration_since(tried) < TRY_AGAIN {
             return Some(why);
         }
@@ -243,7 +243,7 @@ impl Context {
 
     /// Remembers that the data of a grant could not be read.
     pub fn note_unreadable(&self, uid: &str, error: &StoreError) {
-        self.memories.update(uid, |memory| memory.unreadable = Some((chain(error), Timestamp::now())));
+        self.memories.update(uid, |memory| memory.unreadable = Some(Box::new((chain(error), Timestamp::now()))));
     }
 
     /// Remembers a grant as it was just written, so that a cache that lags behind does no harm.

@@ -15,7 +15,7 @@ const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(5);
 
-/// What is remembered of one integration.
+/// What is remembered of one integration. There are as many as integrations, so what few have is in a box.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     /// The grant as we last wrote it, until the watch has caught up.
@@ -36,16 +36,18 @@ pub struct Memory {
     pub troubles: BTreeMap<Option<String>, Trouble>,
     /// The request for a refresh that is being carried out, and the chains that were refreshed for it.
     pub asked: Option<(String, BTreeSet<Option<String>>)>,
-    /// The newest tokens of each chain that this very process got or has asked about: epoch and generation.
-    pub sure: BTreeMap<Option<String>, (u64, u64)>,
+    /// The newest tokens of the main chain that this very process got or has asked about: epoch and generation.
+    pub sure: Option<(u64, u64)>,
+    /// The same of the chains that have a name.
+    pub sure_of: BTreeMap<String, (u64, u64)>,
     /// The account that is not known yet, or not as the description has it now.
-    pub account: Option<AccountTrouble>,
+    pub account: Option<Box<AccountTrouble>>,
     /// What the health checks found.
     pub health: Health,
     /// The access token, so that a check needs no request to the API server: epoch, generation, token.
     pub access_token: Option<(u64, u64, Sensitive)>,
-    /// What came of the last look at the Secret that `spec.apiKey` names.
-    pub key: KeyLook,
+    /// What came of the last look at the Secret that `spec.apiKey` names; `None` before the first.
+    pub key: Option<Box<KeyLook>>,
     /// The resourceVersion of the published Secret as we wrote it last.
     pub published: Option<u64>,
     /// A hash of what this process has published last.
@@ -61,9 +63,9 @@ pub struct Memory {
     /// A Secret that is not ours has the name we want.
     pub conflict: Option<String>,
     /// Why the grant's data could not be read, and when that was tried last.
-    pub unreadable: Option<(String, Timestamp)>,
+    pub unreadable: Option<Box<(String, Timestamp)>>,
     /// The later authorization of the same installation in spite of which a refresh succeeded.
-    pub outlived: Option<Later>,
+    pub outlived: Option<Box<Later>>,
 }
 
 /// A refresh that failed.
@@ -86,6 +88,19 @@ impl Memory {
     pub fn note(&mut self, version: u64) {
         self.written.rotate_right(1);
         self.written[0] = version;
+    }
+
+    /// The tokens of a chain that are known to be the newest: epoch and generation.
+    pub fn newest(&self, set: Option<&str>) -> Option<(u64, u64)> {
+        set.map_or(self.sure, |set| self.sure_of.get(set).copied())
+    }
+
+    /// Keeps that these are the newest tokens of a chain.
+    pub fn be_sure(&mut self, set: Option<&str>, version: (u64, u64)) {
+        match set {
+            None => self.sure = Some(version),
+            Some(set) => _ = self.sure_of.insert(set.to_owned(), version),
+        }
     }
 
     /// Before which moments no chain's refresh is tried again.
@@ -174,17 +189,22 @@ pub struct Verdict {
 
 /// The memories of all integrations, by uid.
 #[derive(Debug, Default)]
-pub struct Memories(Mutex<HashMap<String, Memory>>);
+pub struct Memories(Mutex<HashMap<String, Box<Memory>>>);
 
 impl Memories {
     /// A copy of what is remembered of one integration.
     pub fn get(&self, uid: &str) -> Memory {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned().unwrap_or_default()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(uid)
+            .map(|memory| Memory::clone(memory))
+            .unwrap_or_default()
     }
 
     /// What `look` tells of what is remembered, without a copy of all of it; `None` where nothing is.
     pub fn look<T>(&self, uid: &str, look: impl FnOnce(&Memory) -> T) -> Option<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(uid).map(look)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(uid).map(|memory| look(memory))
     }
 
     /// Changes what is remembered.
@@ -226,8 +246,9 @@ impl Memories {
         let mut memories = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(memory) = memories.remove(uid) else { return };
         if memory.in_flight.is_some() || !memory.unspent.is_empty() {
-            let Memory { in_flight, sighted, unspent, .. } = memory;
-            memories.insert(uid.to_owned(), Memory { in_flight, sighted, unspent, ..Memory::default() });
+            let Memory { in_flight, sighted, unspent, .. } = *memory;
+            let left = Memory { in_flight, sighted, unspent, ..Memory::default() };
+            memories.insert(uid.to_owned(), Box::new(left));
         }
     }
 

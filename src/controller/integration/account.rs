@@ -99,7 +99,7 @@ impl Run<'_> {
         let pause = if error.passes() { own } else { own * RARELY };
         let retry_at = Timestamp::now() + wished.map_or(pause, |wished| pause.max(wished));
         let trouble = AccountTrouble { about, failures, cause: chain(error), retry_at };
-        self.context.memories.update(&situation.uid, |memory| memory.account = Some(trouble));
+        self.context.memories.update(&situation.uid, |memory| memory.account = Some(Box::new(trouble)));
         retry_at
     }
 }

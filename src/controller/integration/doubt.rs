@@ -69,8 +69,8 @@ impl Run<'_> {
             Rotation::Grace => planned(situation, set)
                 .is_some_and(|planned| Timestamp::now() > planned + (profile.grace - GRACE_MARGIN)),
         };
-        let sure = self.context.memories.get(&situation.uid).sure;
-        costly && sure.get(&set.map(str::to_owned)) != view.version_of(set).as_ref()
+        let newest = self.context.memories.look(&situation.uid, |memory| memory.newest(set)).flatten();
+        costly && newest != view.version_of(set)
     }
 
     /// These tokens are the newest: this process got them, or has asked.
@@ -79,6 +79,6 @@ impl Run<'_> {
         let (Some(_), Some(version)) = (situation.served_by_oauth().filter(askable), view.version_of(set)) else {
             return;
         };
-        self.context.memories.update(&situation.uid, |memory| memory.sure.insert(set.map(str::to_owned), version));
+        self.context.memories.update(&situation.uid, |memory| memory.be_sure(set, version));
     }
 }

@@ -49,7 +49,7 @@ impl Run<'_> {
             return Ok(());
         }
         let now = Timestamp::now();
-        let look = self.context.memories.get(&situation.uid).key;
+        let look = self.context.memories.get(&situation.uid).key.unwrap_or_default();
         let generation = situation.integration.metadata.generation;
         let wished = asked.check.is_some() || asked.connect.is_some() || look.generation != generation;
         if let Some(at) = look.next.filter(|at| !wished && now < *at) {
@@ -61,8 +61,8 @@ impl Run<'_> {
         let next = now + looked.pause.unwrap_or_else(|| pause(misses));
         self.look_again(next);
         self.context.memories.update(&situation.uid, |memory| {
-            memory.key =
-                KeyLook { generation, next: Some(next), misses, refused: looked.refused, trouble: looked.trouble };
+            let (refused, trouble) = (looked.refused, looked.trouble);
+            memory.key = Some(Box::new(KeyLook { generation, next: Some(next), misses, refused, trouble }));
         });
         for (annotation, value) in [(request::CONNECT, &asked.connect), (request::CHECK, &asked.check)] {
             self.handled.extend(value.clone().map(|value| (annotation, value)));
@@ -87,7 +87,7 @@ impl Run<'_> {
             let note = "The API key was forgotten, since spec.apiKey is gone.";
             self.context.events.normal(situation.integration, Reason::Disconnected, "Disconnect", note).await;
         }
-        self.context.memories.update(&situation.uid, |memory| memory.key = KeyLook::default());
+        self.context.memories.update(&situation.uid, |memory| memory.key = None);
         // There is nobody to send to a consent page; what to do instead is what the condition says.
         let instead = asked.connect.clone().filter(|_| !situation.can_authorize());
         self.handled.extend(instead.map(|value| (request::CONNECT, value)));
@@ -257,7 +257,7 @@ impl Run<'_> {
         if integration.spec.api_key.is_none() {
             return;
         }
-        self.context.memories.update(uid, |memory| memory.key.next = None);
+        self.context.memories.update(uid, |memory| memory.key.as_mut().map(|look| look.next = None));
         self.look_again(Timestamp::now());
     }
 }

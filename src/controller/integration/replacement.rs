@@ -28,7 +28,7 @@ impl Run<'_> {
             return Ok(());
         };
         let memory = self.context.memories.get(&situation.uid);
-        let settled = memory.outlived.as_ref() == Some(&later);
+        let settled = memory.outlived.as_deref() == Some(&later);
         if settled || settings.suspend || !situation.is_bound() || view.refused.is_some() {
             return Ok(());
         }
@@ -63,7 +63,7 @@ impl Run<'_> {
         let renewed = matches!(outcome, Outcome::Renewed(_));
         self.take(situation, None, outcome);
         if renewed {
-            self.context.memories.update(&situation.uid, |memory| memory.outlived = Some(later));
+            self.context.memories.update(&situation.uid, |memory| memory.outlived = Some(Box::new(later)));
             self.publish(situation, asked).await?;
         }
         self.step = self.plan(situation, &BTreeSet::new());

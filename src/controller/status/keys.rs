@@ -10,7 +10,7 @@ use crate::provider::connection::Keyed;
 /// Why the key that the spec names is not the one in use.
 pub(super) fn key_trouble<'a>(facts: &'a Facts<'_>) -> Option<&'a KeyTrouble> {
     let named = facts.situation.integration.spec.api_key.is_some() && facts.situation.served_by_key().is_some();
-    facts.memory.key.trouble.as_ref().filter(|_| named)
+    facts.memory.key.as_ref().and_then(|look| look.trouble.as_ref()).filter(|_| named)
 }
 
 /// The same as `Healthy`, where a key was found and the app has not accepted it.
