@@ -58,6 +58,8 @@ struct Installed {
 struct Refusal {
     #[serde(default)]
     error: String,
+    #[serde(default)]
+    code: String,
 }
 
 impl Api {
@@ -176,8 +178,10 @@ async fn refused(response: Response) -> Failure {
             "\nThe token must be made for the operator: pass --service-account, \
              or --token \"$(kubectl create token NAME --audience integration-operator)\"."
         }
-        StatusCode::FORBIDDEN => {
-            "\nThe caller needs `create projectintegrations/install` and `get projectintegrations` in the tenant's namespace."
+        StatusCode::FORBIDDEN if refusal.code == "forbidden" => {
+            "\nThe caller lacks a right in the tenant's namespace: connect needs `create projectintegrations/install` and \
+             `get projectintegrations`, post `create projectintegrations/messages`, call `create projectintegrations/actions`, \
+             token `get projectintegrations/token`."
         }
         _ => "",
     };
