@@ -23,8 +23,8 @@ use crate::api::Reason;
 use crate::trace;
 
 use definitions::{
-    ACTIONS, CALLBACKS, GRANT_KEY_FILE, GRANTS, INTEGRATIONS, LATENESS, LEADER, ORPHANS, RECONCILE_ERRORS, REFRESHES,
-    REQUESTS, SOONEST_EXPIRY, TOKEN_REQUESTS,
+    ACTIONS, CALLBACKS, EVENTS, GRANT_KEY_FILE, GRANTS, INTEGRATIONS, LATENESS, LEADER, ORPHANS, RECONCILE_ERRORS,
+    REFRESHES, REQUESTS, SOONEST_EXPIRY, TOKEN_REQUESTS, WEBHOOKS,
 };
 pub use definitions::{ALL, Definition, PREFIX};
 
@@ -49,6 +49,8 @@ struct Inner {
     callbacks: Family<Callback, Counter>,
     requests: Family<Request, Counter>,
     actions: Family<Acted, Counter>,
+    webhooks: Family<Webhook, Counter>,
+    events: Family<Event, Counter>,
 }
 
 /// A histogram whose buckets name a trace that fell into them.
@@ -95,6 +97,18 @@ struct Callback {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Webhook {
+    provider: String,
+    verdict: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Event {
+    provider: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Acted {
     provider: String,
     action: String,
@@ -123,7 +137,7 @@ impl Metrics {
         let (soonest_expiry, leader, orphans) = (Gauge::default(), Gauge::default(), Gauge::default());
         let (grants, grant_key_file) = (Family::default(), Gauge::default());
         let (refreshes, callbacks, requests) = (Family::default(), Family::default(), Family::default());
-        let actions = Family::default();
+        let (actions, webhooks, events) = (Family::default(), Family::default(), Family::default());
         let mut registry = Registry::with_prefix(PREFIX);
         let known = &mut registry;
         add(known, REFRESHES, Family::clone(&refreshes));
@@ -139,6 +153,8 @@ impl Metrics {
         add(known, CALLBACKS, Family::clone(&callbacks));
         add(known, REQUESTS, Family::clone(&requests));
         add(known, ACTIONS, Family::clone(&actions));
+        add(known, WEBHOOKS, Family::clone(&webhooks));
+        add(known, EVENTS, Family::clone(&events));
         Self {
             inner: Arc::new(Inner {
                 registry,
@@ -155,6 +171,8 @@ impl Metrics {
                 callbacks,
                 requests,
                 actions,
+                webhooks,
+                events,
             }),
         }
     }
@@ -168,6 +186,16 @@ impl Metrics {
     pub fn action(&self, provider: &str, action: &str, outcome: &'static str) {
         let labels = Acted { provider: provider.to_owned(), action: action.to_owned(), outcome };
         self.inner.actions.get_or_create(&labels).inc();
+    }
+
+    /// A webhook came.
+    pub fn webhook(&self, provider: &str, verdict: &'static str) {
+        self.inner.webhooks.get_or_create(&Webhook { provider: provider.to_owned(), verdict }).inc();
+    }
+
+    /// An event was handed on, or was not.
+    pub fn event(&self, provider: &str, outcome: &'static str) {
+        self.inner.events.get_or_create(&Event { provider: provider.to_owned(), outcome }).inc();
     }
 
     /// A refresh began this long after its planned moment.

@@ -149,6 +149,10 @@ pub struct Webhook {
 pub struct Events {
     /// The receiver.
     pub sink: Sink,
+    /// The secret that events are signed with (`whsec_…`, <https://www.standardwebhooks.com>), in a Secret of this namespace
+    /// that is labelled `integrations.tms.dev/readable: "true"`; without it they are not signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing_secret_ref: Option<SecretKeyRef>,
 }
 
 /// A receiver of events: one of a URI or a Service.

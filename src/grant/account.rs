@@ -34,6 +34,9 @@ pub struct Account {
     /// Answers of look-ups, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lookups: BTreeMap<String, Told>,
+    /// Hashes of the metadata by which webhooks of the app find this connection.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
     /// Where the app's API lies for this connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_base: Option<Url>,

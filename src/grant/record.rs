@@ -97,6 +97,9 @@ pub struct Summary {
     /// The value of the form that says which of several accounts or sites it is, where that is still to be said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choice: Option<String>,
+    /// Hashes of the metadata by which webhooks of the app find this connection.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
     /// Scopes that were asked for; absent in grants of earlier versions, and for API keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_scopes: Option<Vec<String>>,

@@ -94,6 +94,11 @@ impl GrantStore {
         }
     }
 
+    /// The operator's namespace, in which they lie.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// Seals what is written, and opens what is read.
     #[must_use]
     pub fn sealing(self, sealer: Sealer) -> Self {

@@ -127,6 +127,27 @@ pub(super) const REQUESTS: Definition = Definition {
     more: "`route` is a pattern, never a path. Made-up methods are `other`, paths outside of all routes `unmatched`.",
 };
 
+pub(super) const WEBHOOKS: Definition = Definition {
+    name: "webhooks",
+    kind: "counter",
+    unit: "webhooks",
+    labels: &["provider", "verdict"],
+    help: "Webhooks by provider and verdict",
+    more: "`verdict`: `verified`, `handshake`, `distrusted`, `no_key` where no secret is set up, `nobody` where no connection \
+           is meant. `ended`, that an app said that a connection has ended, is counted beside it.",
+};
+
+pub(super) const EVENTS: Definition = Definition {
+    name: "events",
+    kind: "counter",
+    unit: "events",
+    labels: &["provider", "outcome"],
+    help: "Events for receivers by provider and outcome",
+    more: "`outcome`: `delivered`, `duplicate`, `no_receiver`, `not_served` where the integration is suspended or being \
+           deleted, `parked`; and what a repetition is asked for: `refused`, `unreachable`, `misconfigured`, \
+           `cluster_unavailable`.",
+};
+
 pub(super) const ACTIONS: Definition = Definition {
     name: "actions",
     kind: "counter",
@@ -153,4 +174,6 @@ pub const ALL: &[Definition] = &[
     CALLBACKS,
     REQUESTS,
     ACTIONS,
+    WEBHOOKS,
+    EVENTS,
 ];

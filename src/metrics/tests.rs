@@ -8,6 +8,8 @@ fn counted() -> Metrics {
     metrics.clone().refresh("slack", "refreshed");
     metrics.callback("success");
     metrics.action("slack", "send-message", "done");
+    metrics.webhook("slack", "verified");
+    metrics.event("slack", "delivered");
     metrics.leads(true);
     metrics.orphans(1);
     metrics.grants(&[("first".to_owned(), 1)].into());

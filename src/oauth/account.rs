@@ -166,6 +166,8 @@ impl<'a> Subject<'a> {
                 .filter(|url| !holds_secret(url.as_str(), &done)),
             Some(_) => None,
         };
+        done.account.routes =
+            self.provider.webhooks.as_ref().map(|rules| rules.routes_of(&done.metadata)).unwrap_or_default();
         done.account.choice = known.choice.clone().map(|choice| without_secrets(choice, &done));
         done.account.trim();
         done.account.keep(known.identity.clone(), known.lookups.clone());

@@ -267,11 +267,27 @@ impl Outbound {
             Way::Played(player) => return player.play(&request),
         };
         let client = clients.client(&request.private_networks).map_err(SendError::NotSent)?;
+        Self::told(&client, request).await
+    }
+
+    /// Sends a request, once, to a Service of the cluster: `http`, to an address that the API server has assigned. Addresses
+    /// of this machine and of its link are refused all the same.
+    pub async fn send_within(&self, request: OutboundRequest) -> Result<OutboundResponse, SendError> {
+        names::check_service(&request.url)?;
+        let clients = match &self.way {
+            Way::Network(clients) => clients,
+            Way::Played(player) => return player.play(&request),
+        };
+        Self::told(clients.within(), request).await
+    }
+
+    /// Sends a request, and tells a trace of it.
+    async fn told(client: &reqwest::Client, request: OutboundRequest) -> Result<OutboundResponse, SendError> {
         let span = Span::child(request.method.as_str(), Kind::Client);
         span.set("http.request.method", request.method.as_str());
         // The host alone: paths of some apps are secrets.
         span.set("server.address", request.url.host_str().unwrap_or_default());
-        let answer = span.within(Self::exchange(&client, request)).await;
+        let answer = span.within(Self::exchange(client, request)).await;
         match &answer {
             Ok(answer) => span.set("http.response.status_code", answer.status.as_u16()),
             Err(error) => span.fail(error.word()),

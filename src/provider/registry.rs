@@ -381,6 +381,12 @@ impl Registry {
         Ok(credentials)
     }
 
+    /// Namespace and name of the Secret with a provider's client.
+    pub fn client_secret(&self, provider: &Provider) -> Option<(String, String)> {
+        let namespace = provider.reference.namespace.clone().unwrap_or_else(|| self.inner.own_namespace.clone());
+        Some((namespace, provider.client_secret_name.clone()?))
+    }
+
     /// A further value of the Secret with a provider's client, such as a bot's token. Read each time: it is seldom wanted, and
     /// is kept nowhere.
     pub async fn application_credential(&self, provider: &Provider, key: &str) -> Result<Sensitive, CredentialsError> {

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use serde_json::Value;
 
 use super::expression::Expression;
+use crate::digest::short_hash;
 pub use rules::WebhookError;
 pub use scheme::{Algorithm, Binding, JwtRules, ListForm, Place, Scheme, Signed, TimeRules, TimeSource};
 
@@ -66,4 +68,40 @@ pub struct RouteRules {
     pub request: Arc<Expression>,
     /// The entry of the metadata.
     pub metadata: String,
+}
+
+impl WebhookRules {
+    /// By which hashes a connection with this metadata is found.
+    pub fn routes_of(&self, metadata: &BTreeMap<String, Value>) -> Vec<String> {
+        let mut found: Vec<_> = self
+            .routes
+            .iter()
+            .filter_map(|route| Some((&route.metadata, metadata.get(&route.metadata)?)))
+            .flat_map(|(name, value)| values(value).into_iter().map(move |value| route_hash(name, &value)))
+            .take(MOST_ROUTES)
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+/// The most values by which one connection is found.
+const MOST_ROUTES: usize = 64;
+
+/// The values that metadata has, or that a request names: one, or each of a list. Numbers are compared as they are written.
+pub fn values(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => vec![text.clone()],
+        Value::Number(number) => vec![number.to_string()],
+        Value::Array(several) => several.iter().filter(|value| !value.is_array()).flat_map(values).collect(),
+        _ => vec![],
+    }
+}
+
+/// The hash by which connections are found whose metadata has this value: 80 bits, in hexadecimal digits.
+pub fn route_hash(metadata: &str, value: &str) -> String {
+    let mut hash = short_hash(&["route", metadata, value]);
+    hash.truncate(20);
+    hash
 }

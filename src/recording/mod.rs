@@ -55,16 +55,16 @@ pub async fn play(description: &str, recording: &str) -> Result<Report, PlayErro
         let problem = (wanted != url.as_str()).then(|| format!("is {url}\n          and should be {wanted}"));
         report.step("authorize", problem.into_iter().collect());
     }
-    let grant = connect(&app, &recording, &mut report).await;
+    let grant = Box::pin(connect(&app, &recording, &mut report)).await;
     let later = match &grant {
-        Some(grant) => refreshes(&app, grant, &recording, &mut report).await,
+        Some(grant) => Box::pin(refreshes(&app, grant, &recording, &mut report)).await,
         None => vec![],
     };
-    errors(&app, grant.as_ref(), &recording, &mut report).await;
+    Box::pin(errors(&app, grant.as_ref(), &recording, &mut report)).await;
     let credential = grant.as_ref().map_or_else(|| Sensitive::new("token"), |grant| grant.tokens.access_token.clone());
     for case in &recording.identity {
         let outbound = Outbound::played(Arc::new(Script::always(&case.answer)));
-        let found = app.verdict(&outbound, &credential).await.unwrap_or("NotChecked");
+        let found = Box::pin(app.verdict(&outbound, &credential)).await.unwrap_or("NotChecked");
         let problem = (found != case.expect).then(|| format!("is {found}, and should be {}", case.expect));
         report.step(format!("identity: {}", case.name), problem.into_iter().collect());
     }

@@ -4,6 +4,7 @@
 //! logged and never sent.
 
 mod acting;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,7 @@ use crate::provider::credentials::CredentialsError;
 use crate::provider::endpoints::RenderError;
 use crate::provider::outbound::SendError;
 use crate::provider::registry::LookupError;
+use crate::webhook::desk::Refused;
 use acting::{Said, of_action, pause_of, told};
 
 /// Why a request is not answered as it wished.
@@ -190,6 +192,18 @@ pub enum ApiError {
         #[source]
         failure: Box<Failure>,
     },
+    /// A webhook was not taken.
+    #[error(transparent)]
+    Webhook(Refused),
+    /// A body is larger than is taken.
+    #[error("the body is larger than is taken here")]
+    TooLarge,
+    /// A body did not come in time.
+    #[error("the body did not come in time")]
+    TooSlow,
+    /// Too many bodies are on their way.
+    #[error("too much is on its way at once; send it again")]
+    Crowded,
     /// The API server refuses the object.
     #[error("the cluster refused to store the integration; its names, a quota or a policy stand against it")]
     Refused(#[source] Box<kube::Error>),
@@ -290,6 +304,10 @@ impl ApiError {
             Self::Outside(Outside::Closed) => (StatusCode::FORBIDDEN, "path_closed"),
             Self::TokenRefreshed => (StatusCode::CONFLICT, "token_refreshed"),
             Self::Action { failure, .. } => of_action(failure),
+            Self::Webhook(refused) => webhook::kind(refused),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
+            Self::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "crowded"),
             Self::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
             Self::ConfirmationInvalid => (StatusCode::GONE, "confirmation_invalid"),
             Self::NotTheInitiator => (StatusCode::FORBIDDEN, "not_the_initiator"),

@@ -29,6 +29,7 @@ mod start;
 mod tests;
 mod token;
 pub mod view;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -36,9 +37,11 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, any, get, post, put};
 use axum::{Json, Router};
 use ipnet::IpNet;
+use tokio::sync::Semaphore;
 
 use crate::flow::Flow;
 use crate::metrics::Metrics;
+use crate::webhook::desk::Desk;
 use auth::Authenticator;
 use cookies::Cookies;
 use error::ApiError;
@@ -75,6 +78,8 @@ pub struct ServerState {
     cookies: Cookies,
     trusted_proxies: Vec<IpNet>,
     metrics: Metrics,
+    desk: Desk,
+    bodies: Arc<Semaphore>,
 }
 
 impl ServerState {
@@ -85,6 +90,8 @@ impl ServerState {
             auth: Authenticator::new(flow.client.clone(), api_audience, accept_api_server_audience),
             limits: Limits::new(limits),
             cookies: Cookies::new(&flow.public_url),
+            desk: Desk::new(flow.client.clone(), metrics.clone()),
+            bodies: Arc::new(Semaphore::new(webhook::MOST_HELD)),
             flow,
             trusted_proxies,
             metrics,
@@ -111,6 +118,7 @@ fn routes() -> Router<Shared> {
         .nest("/v1/tenants/{tenant}/projects/{project}/integrations", project())
         .nest("/api/public/integrations/{type}", public())
         .nest("/api/public/tenants/{tenant}/integrations/{type}", public())
+        .route("/api/public/tenants/{tenant}/projects/{project}/integrations/{type}/webhook", post(webhook::own))
 }
 
 /// For callers with a token; the rights are those of [`auth::Right`].
@@ -129,11 +137,12 @@ fn project() -> Router<Shared> {
         .route("/{type}/credentials", put(credentials::put).layer(DefaultBodyLimit::max(credentials::MAX_BODY)))
 }
 
-/// For browsers, of one provider.
+/// For browsers, and for the app itself, of one provider.
 fn public() -> Router<Shared> {
     Router::new()
         .route("/start", without_head(get(start::open).post(start::click), "GET, POST"))
         .route("/callback", without_head(get(callback::callback), "GET"))
+        .route("/webhook", post(webhook::shared))
 }
 
 /// HEAD is a GET without its body (RFC 9110 §9.3.2), and the router answers it as one. Where a visit has consequences,

@@ -192,10 +192,17 @@ impl Book {
             };
             let path = format!("{one}/proxy/{{path}}");
             self.add(&path, method, pass);
-            // Whatever the app answers, in whatever form.
+            // Whatever the app answers, in whatever form, or in none.
             self.paths[&path][method]["responses"]["default"] =
-                json!({ "description": "The app's answer, or an Error", "content": { "*/*": { "schema": {} } } });
+                json!({ "description": "The app's answer, or an Error" });
         }
+    }
+
+    /// Where an app sends what it has to say. The answer may be the receiver's.
+    fn webhook(&mut self, path: &str, id: &'static str, summary: &'static str) {
+        self.add(path, "post", Operation::new(id, summary).answers("2XX"));
+        let body = json!({ "content": { "*/*": { "schema": {} } }, "required": false });
+        self.paths[path]["post"]["requestBody"] = body;
     }
 
     fn browsers(&mut self) {
@@ -212,7 +219,14 @@ impl Book {
                 .query("state", "RFC 6749 §4.1.2")
                 .query("error", "RFC 6749 §4.1.2.1");
             self.add(&format!("{place}/callback"), "get", callback.answers("200").answers("303"));
+            self.webhook(
+                &format!("{place}/webhook"),
+                id("webhook", "webhookOfTenant"),
+                "For all connections of the app",
+            );
         }
+        let own = "/api/public/tenants/{tenant}/projects/{project}/integrations/{type}/webhook";
+        self.webhook(own, "webhookOfIntegration", "For one integration");
         let itself = Operation::new("openapi", "This document");
         let any: Schema = schemars::json_schema!({ "type": "object" });
         self.add("/openapi.json", "get", itself.gives("200", any));

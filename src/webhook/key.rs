@@ -48,6 +48,19 @@ pub enum KeyError {
 pub struct Key(pub(super) Zeroizing<Vec<u8>>);
 
 impl Key {
+    /// A secret of Standard Webhooks (`whsec_…`), to sign with.
+    pub fn standard(secret: &Sensitive) -> Result<Self, KeyError> {
+        let text = secret.expose().trim();
+        let bytes = BASE64.decode(text.strip_prefix("whsec_").unwrap_or(text));
+        let bytes = Zeroizing::new(bytes.map_err(|_| KeyError::Encoding { form: "base64" })?);
+        if bytes.len() < SHORTEST { Err(KeyError::Short) } else { Ok(Self(bytes)) }
+    }
+
+    /// Its bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Decodes what stands in a Secret.
     pub fn decode(secret: &Sensitive, scheme: &Scheme) -> Result<Self, KeyError> {
         let text = secret.expose().trim();
@@ -56,7 +69,6 @@ impl Key {
         let bytes = match scheme.key_encoding {
             KeyEncoding::Text => text.as_bytes().to_vec(),
             KeyEncoding::Hex => hex(text).ok_or(KeyError::Encoding { form: "hexadecimal digits" })?,
-            KeyEncoding::Base64 => base64(text)?,
             KeyEncoding::Whsec => {
                 base64(text.strip_prefix("whsec_").or_else(|| text.strip_prefix("whpk_")).unwrap_or(text))?
             }
@@ -64,7 +76,7 @@ impl Key {
                 .map_err(|_| KeyError::Encoding { form: "a public key in PEM" })?
                 .as_ref()
                 .to_vec(),
-            KeyEncoding::Spki => base64(text)?,
+            KeyEncoding::Base64 | KeyEncoding::Spki => base64(text)?,
         };
         let bytes = Zeroizing::new(bytes);
         let spki = scheme.key_encoding == KeyEncoding::Spki;

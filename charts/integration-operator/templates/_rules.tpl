@@ -42,6 +42,10 @@
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create, patch, delete]
+# Receivers of events that are Services: their address.
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get]
 # Events on integrations.
 - apiGroups: [events.k8s.io]
   resources: [events]

@@ -35,7 +35,7 @@ use failure::Failure;
 async fn main() -> ExitCode {
     // Two TLS clients share one provider: kube's and, for `connect --server`, reqwest's. A second install is refused.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match run(Cli::parse()).await {
+    match Box::pin(run(Cli::parse())).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(failure) => {

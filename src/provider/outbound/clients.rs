@@ -10,7 +10,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use reqwest::{Certificate, Client, redirect, retry};
+use reqwest::{Certificate, Client, ClientBuilder, redirect, retry};
 use rustls::crypto::CryptoProvider;
 
 use super::{
@@ -30,6 +30,7 @@ const IDLE: Duration = Duration::from_secs(4);
 pub(super) struct Clients {
     factory: Factory,
     public: Client,
+    within: Client,
     private: Mutex<Vec<(Vec<IpNet>, Client)>>,
 }
 
@@ -46,7 +47,14 @@ impl Clients {
         let certificates = ca_bundle.map(read_certificates).transpose()?.unwrap_or_default();
         let factory = Factory { policy, lookup, certificates };
         let public = factory.build(&[]).map_err(OutboundError::BuildClient)?;
-        Ok(Self { factory, public, private: Mutex::default() })
+        let within = Client::builder().no_proxy().dns_resolver(factory.resolver(&[]));
+        let within = common(within).build().map_err(OutboundError::BuildClient)?;
+        Ok(Self { factory, public, within, private: Mutex::default() })
+    }
+
+    /// The client for Services of the cluster, which no proxy lies before.
+    pub(super) const fn within(&self) -> &Client {
+        &self.within
     }
 
     /// The client for these networks; the one used longest ago makes way for a new one.
@@ -82,24 +90,26 @@ struct Factory {
 
 impl Factory {
     fn build(&self, opened: &[IpNet]) -> Result<Client, reqwest::Error> {
-        let resolver = GuardedResolver {
-            policy: Arc::clone(&self.policy),
-            opened: opened.into(),
-            lookup: Arc::clone(&self.lookup),
-        };
-        Client::builder()
-            .user_agent(concat!("integration-operator/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .connect_timeout(LONGEST_CONNECT)
-            .timeout(LONGEST_REQUEST)
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(8)
-            .dns_resolver(resolver)
-            .tls_certs_merge(self.certificates.clone())
-            .build()
+        let builder = Client::builder().dns_resolver(self.resolver(opened));
+        common(builder).tls_certs_merge(self.certificates.clone()).build()
     }
+
+    fn resolver(&self, opened: &[IpNet]) -> GuardedResolver {
+        GuardedResolver { policy: Arc::clone(&self.policy), opened: opened.into(), lookup: Arc::clone(&self.lookup) }
+    }
+}
+
+/// What all clients have in common.
+fn common(builder: ClientBuilder) -> ClientBuilder {
+    builder
+        .user_agent(concat!("integration-operator/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .referer(false)
+        .connect_timeout(LONGEST_CONNECT)
+        .timeout(LONGEST_REQUEST)
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(8)
 }
 
 /// The certificates of a PEM file, at least one.

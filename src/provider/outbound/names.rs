@@ -126,6 +126,23 @@ fn check_name(name: String, opened: &[IpNet]) -> Result<(), Forbidden> {
     Ok(())
 }
 
+/// Whether a URL is that of a Service of the cluster: `http` and an address, of neither this host nor its link.
+pub(super) fn check_service(url: &Url) -> Result<(), Forbidden> {
+    let host = normal(url.host_str().unwrap_or_default());
+    if url.scheme() != "http" {
+        return Err(Forbidden::Scheme { scheme: url.scheme().to_owned() });
+    }
+    if url.port() == Some(0) {
+        return Err(Forbidden::Port);
+    }
+    let address = match url.host() {
+        Some(Host::Ipv4(address)) => IpAddr::V4(address),
+        Some(Host::Ipv6(address)) => IpAddr::V6(address),
+        Some(Host::Domain(_)) | None => return Err(Forbidden::Name { host }),
+    };
+    if addresses::permitted(address, &[address.into()], &[]) { Ok(()) } else { Err(Forbidden::Address { host }) }
+}
+
 /// A host as it is compared: lower case, no trailing dots, no brackets around an IPv6 address.
 pub(super) fn normal(host: &str) -> String {
     host.trim_end_matches('.').trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase()

@@ -231,6 +231,7 @@ pub(super) fn digest(spec: &ProviderSpec) -> String {
         spec.lookups,
         spec.metadata,
         spec.secret_metadata,
+        spec.webhooks.as_ref().map(|webhooks| webhooks.routes.iter().map(|route| &route.metadata).collect::<Vec<_>>()),
         oauth.grant_identity,
         oauth.granted_scopes,
         oauth.unreported_scopes,

@@ -1,0 +1,491 @@
+//! Where webhooks arrive: proved, sorted, and handed on before the app is told that they have arrived.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use futures::future::join_all;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use moka::future::Cache;
+use serde_json::{Map, Value};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use super::event::Event;
+use super::handshake;
+use super::incoming::Incoming;
+use super::index::Index;
+use super::issuer::Issuers;
+use super::key::Key;
+use super::lookup::Lookup;
+use super::sink::{Answer, deliver};
+use super::verify::{Distrust, Keys, verify};
+use crate::api::{ProjectIntegration, ProviderKind};
+use crate::digest::short_hash;
+use crate::flow::Flow;
+use crate::grant::store::{Held, Marks, StoreError, grant_name};
+use crate::grant::{GrantStore, Refusal};
+use crate::metrics::Metrics;
+use crate::provider::expression::{Expression, Variables};
+use crate::provider::registry::LookupError;
+use crate::provider::resolved::Provider;
+use crate::provider::webhook::{Algorithm, WebhookRules, route_hash, values};
+use crate::sensitive::Sensitive;
+
+/// How long a delivery is remembered that a receiver has taken, and how many of them.
+const REMEMBERED: Duration = Duration::from_hours(1);
+const MOST_REMEMBERED: u64 = 100_000;
+/// What is left to the app's deadline when a receiver is given up, and the least that one is given.
+const MARGIN: Duration = Duration::from_millis(300);
+const LEAST: Duration = Duration::from_millis(500);
+/// A receiver that has failed for so long is tried once in a while, where others share its endpoint.
+const PARKED_AFTER: Duration = Duration::from_mins(10);
+const PARKED_TRY: Duration = Duration::from_mins(1);
+
+/// A request of an app, read as a whole.
+#[derive(Debug)]
+pub struct Arrived {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its query.
+    pub query: String,
+    /// Its body.
+    pub body: Bytes,
+    /// When it began.
+    pub since: Instant,
+}
+
+/// What the app is answered.
+#[derive(Debug, Default)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// Media type and body.
+    pub body: Option<(HeaderValue, Bytes)>,
+}
+
+/// Why a request is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The app has no such endpoint.
+    #[error("there is no such endpoint")]
+    NoEndpoint,
+    /// The description of the app, or the app itself, is not there.
+    #[error("the app is not described, or not completely")]
+    Provider(#[from] LookupError),
+    /// It does not prove that it is the app's.
+    #[error("the request is not believed: {0}")]
+    Distrusted(#[from] Distrust),
+    /// No connection is meant.
+    #[error("nobody has connected what this is about")]
+    Nobody,
+    /// A receiver did not take it.
+    #[error("it could not be handed on; send it again")]
+    NotDelivered,
+    /// The API server did not do its part.
+    #[error("the cluster could not carry this out now; send it again")]
+    Cluster(#[source] Arc<kube::Error>),
+    /// A grant could not be read or written.
+    #[error("the connection could not be read; send it again")]
+    Grant(#[source] Arc<StoreError>),
+    /// All grants have not been seen yet.
+    #[error("this has just been started; send it again")]
+    Starting,
+}
+
+/// Takes webhooks.
+pub struct Desk {
+    pub(super) lookup: Lookup,
+    index: OnceCell<Index>,
+    issuers: Issuers,
+    delivered: Cache<String, ()>,
+    failing: Mutex<BTreeMap<String, Failing>>,
+    metrics: Metrics,
+}
+
+/// A receiver that does not take what it is sent.
+#[derive(Clone, Copy)]
+struct Failing {
+    since: Instant,
+    tried: Instant,
+}
+
+/// One connection that a request is for.
+struct Target {
+    integration: Arc<ProjectIntegration>,
+    held: Option<Arc<Held>>,
+    /// Whether others share the endpoint.
+    shared: bool,
+}
+
+/// A request that was proved.
+struct Proved<'a> {
+    provider: &'a Provider,
+    rules: &'a WebhookRules,
+    arrived: &'a Arrived,
+    variables: Variables,
+    sent: Option<Timestamp>,
+}
+
+/// What became of one delivery.
+enum Outcome {
+    Taken(Answer),
+    Dropped,
+    Failed,
+}
+
+impl Desk {
+    /// Nothing has arrived yet.
+    pub fn new(client: kube::Client, metrics: Metrics) -> Self {
+        Self {
+            lookup: Lookup::new(client),
+            index: OnceCell::new(),
+            issuers: Issuers::default(),
+            delivered: Cache::builder().max_capacity(MOST_REMEMBERED).time_to_live(REMEMBERED).build(),
+            failing: Mutex::default(),
+            metrics,
+        }
+    }
+
+    /// The rules by which webhooks of an app are read; `namespace` is that of a tenant's own provider.
+    pub async fn provider(flow: &Flow, namespace: Option<&str>, type_: &str) -> Result<Arc<Provider>, Refused> {
+        let kind = match namespace {
+            None => ProviderKind::ClusterIntegrationProvider,
+            Some(_) => ProviderKind::IntegrationProvider,
+        };
+        let provider = flow.registry.find(kind, namespace.unwrap_or_default(), type_).await?;
+        if provider.webhooks.is_some() { Ok(provider) } else { Err(Refused::NoEndpoint) }
+    }
+
+    /// An integration with an endpoint of its own, and its provider.
+    pub async fn integration(
+        &self,
+        flow: &Flow,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(Arc<ProjectIntegration>, Arc<Provider>), Refused> {
+        let found = self.lookup.integration(namespace, name).await.map_err(Refused::Cluster)?;
+        let integration = found.ok_or(Refused::NoEndpoint)?;
+        let own = integration.spec.provider_kind == ProviderKind::IntegrationProvider;
+        let provider = Self::provider(flow, own.then_some(namespace), &integration.spec.type_).await?;
+        Ok((integration, provider))
+    }
+
+    /// A request to the endpoint that all connections of an app share.
+    pub async fn shared(&self, flow: &Flow, provider: &Provider, arrived: &Arrived) -> Result<Reply, Refused> {
+        let rules = provider.webhooks.as_deref().filter(|rules| !rules.routes.is_empty()).ok_or(Refused::NoEndpoint)?;
+        let secret = flow.registry.client_secret(provider);
+        let keys = match &secret {
+            Some((namespace, name)) => {
+                let of_tenant = provider.reference.namespace.is_some();
+                self.lookup.values((namespace, name), &rules.scheme.secret_keys, of_tenant).await
+            }
+            None => Ok(vec![]),
+        };
+        let keys = decoded(rules, &keys.map_err(Refused::Cluster)?);
+        let proved = match self.prove(flow, provider, rules, arrived, &keys).await? {
+            Ok(proved) => proved,
+            Err(reply) => return Ok(reply),
+        };
+        let targets = self.route(flow, &proved).await?;
+        if targets.is_empty() {
+            return Err(Refused::Nobody);
+        }
+        self.hand_on(flow, &proved, targets).await
+    }
+
+    /// A request to the endpoint of one integration.
+    pub async fn own(
+        &self,
+        flow: &Flow,
+        integration: Arc<ProjectIntegration>,
+        provider: &Provider,
+        arrived: &Arrived,
+    ) -> Result<Reply, Refused> {
+        let rules = provider.webhooks.as_deref().ok_or(Refused::NoEndpoint)?;
+        let namespace = integration.namespace().unwrap_or_default();
+        let mut keys = vec![];
+        for key in integration.spec.webhook.iter().flat_map(|webhook| &webhook.signing_secret_refs) {
+            keys.extend(self.lookup.value(&namespace, key).await.map_err(Refused::Cluster)?);
+        }
+        let keys = decoded(rules, &keys);
+        let proved = match self.prove(flow, provider, rules, arrived, &keys).await? {
+            Ok(proved) => proved,
+            Err(reply) => return Ok(reply),
+        };
+        let held = self.lookup.grant(&flow.grants, &grant_name(&namespace, &integration.name_any())).await;
+        let own = |held: &Arc<Held>| Some(&held.grant.integration.uid) == integration.metadata.uid.as_ref();
+        let held = held.map_err(Refused::Grant)?.filter(own);
+        self.hand_on(flow, &proved, vec![Target { integration, held, shared: false }]).await
+    }
+
+    /// Whether the app sent it. `Err` inside is the answer to a handshake.
+    async fn prove<'a>(
+        &self,
+        flow: &Flow,
+        provider: &'a Provider,
+        rules: &'a WebhookRules,
+        arrived: &'a Arrived,
+        keys: &[Key],
+    ) -> Result<Result<Proved<'a>, Reply>, Refused> {
+        let incoming = Incoming { headers: &arrived.headers, query: &arrived.query, body: &arrived.body };
+        let variables = incoming.variables(rules);
+        let name = &provider.reference.name;
+        let answer = |unsigned| {
+            let found = handshake::find(rules, unsigned, &variables)?;
+            self.metrics.webhook(name, "handshake");
+            let reply =
+                handshake::answer(found, &variables, keys).map_err(|_| Distrust::Malformed { what: "the body" });
+            Some(reply.map(|reply| Reply {
+                status: reply.status,
+                body: reply.body.map(|(kind, text)| (HeaderValue::from_static(kind), Bytes::from(text))),
+            }))
+        };
+        if let Some(reply) = answer(true) {
+            return Ok(Err(reply?));
+        }
+        let audience = provider.oauth.as_ref().map(|_| flow.registry.credentials(provider));
+        let audience = match (&rules.scheme.algorithm, audience) {
+            (Algorithm::Jwt(_), Some(credentials)) => credentials.await.ok(),
+            _ => None,
+        };
+        let issuer = self.issuers.keys(&flow.outbound, provider, &rules.scheme).await;
+        let trusted = Keys {
+            keys,
+            issuer: &issuer,
+            audience: audience.as_ref().map(|credentials| credentials.client_id.as_str()),
+        };
+        let sent = verify(rules, incoming, trusted, Timestamp::now()).inspect_err(|distrust| {
+            self.metrics.webhook(name, if *distrust == Distrust::NoKey { "no_key" } else { "distrusted" });
+            tracing::debug!(provider = name, %distrust, "a webhook is not believed");
+        })?;
+        if let Some(reply) = answer(false) {
+            return Ok(Err(reply?));
+        }
+        self.metrics.webhook(name, "verified");
+        Ok(Ok(Proved { provider, rules, arrived, variables, sent }))
+    }
+
+    /// The connections that a request names, by what their own grants say.
+    async fn route(&self, flow: &Flow, proved: &Proved<'_>) -> Result<Vec<Target>, Refused> {
+        let index = self.index.get_or_init(async || Index::watch(flow.client.clone(), flow.grants.namespace())).await;
+        if !index.ready(proved.left()).await {
+            return Err(Refused::Starting);
+        }
+        let named: BTreeSet<(&str, String)> = proved
+            .rules
+            .routes
+            .iter()
+            .filter_map(|route| Some((route.metadata.as_str(), route.request.evaluate(&proved.variables).ok()?)))
+            .flat_map(|(metadata, value)| values(&value).into_iter().map(move |value| (metadata, value)))
+            .collect();
+        let hashes: Vec<_> = named.iter().map(|(metadata, value)| route_hash(metadata, value)).collect();
+        let mut targets = vec![];
+        for grant in index.find(hashes.iter().map(String::as_str)) {
+            let held = self.lookup.grant(&flow.grants, &grant).await.map_err(Refused::Grant)?;
+            let fits = |held: &Arc<Held>| {
+                let has = |(name, value): &(&str, String)| {
+                    held.grant.metadata.get(*name).is_some_and(|held| values(held).contains(value))
+                };
+                held.grant.binding.provider == proved.provider.reference && named.iter().any(has)
+            };
+            let Some(held) = held.filter(fits) else { continue };
+            let owner = &held.grant.integration;
+            let found = self.lookup.integration(&owner.namespace, &owner.name).await.map_err(Refused::Cluster)?;
+            if let Some(integration) = found.filter(|found| found.metadata.uid.as_ref() == Some(&owner.uid)) {
+                targets.push(Target { integration, held: Some(held), shared: true });
+            }
+        }
+        Ok(targets)
+    }
+
+    /// Hands a request on to all that it is for.
+    async fn hand_on(&self, flow: &Flow, proved: &Proved<'_>, targets: Vec<Target>) -> Result<Reply, Refused> {
+        let event = proved.event();
+        let outcomes = join_all(targets.iter().map(|target| self.hand_to(flow, proved, &event, target))).await;
+        let mut answers = vec![];
+        let mut failed = false;
+        for outcome in outcomes {
+            match outcome? {
+                Outcome::Taken(answer) => answers.push(answer),
+                Outcome::Dropped => {}
+                Outcome::Failed => failed = true,
+            }
+        }
+        if failed {
+            return Err(Refused::NotDelivered);
+        }
+        let wants_reply = proved.rules.replied_when.as_deref().is_some_and(|when| is_true(when, &proved.variables));
+        Ok(match answers.pop() {
+            Some(Answer { body: Some(body), .. }) if wants_reply && answers.is_empty() => {
+                Reply { status: StatusCode::OK, body: Some(body) }
+            }
+            _ => Reply { status: proved.rules.accepted, body: None },
+        })
+    }
+
+    async fn hand_to(
+        &self,
+        flow: &Flow,
+        proved: &Proved<'_>,
+        event: &Event,
+        target: &Target,
+    ) -> Result<Outcome, Refused> {
+        let integration = &*target.integration;
+        let namespace = integration.namespace().unwrap_or_default();
+        let name = &proved.provider.reference.name;
+        let served = flow.tenants.check(&namespace, &integration.spec.tenant_id).is_ok();
+        if integration.spec.suspend || !served || integration.metadata.deletion_timestamp.is_some() {
+            self.metrics.event(name, "not_served");
+            return Ok(Outcome::Dropped);
+        }
+        if let Some(held) = &target.held
+            && proved.says_ended(held)
+        {
+            end(&flow.grants, &held.view.name, held).await.map_err(|error| Refused::Grant(Arc::new(error)))?;
+            self.lookup.forget(&held.view.name).await;
+            self.metrics.webhook(name, "ended");
+            let name = integration.name_any();
+            tracing::info!(namespace, name, "the app says that this connection has ended");
+        }
+        if integration.spec.events.is_none() {
+            self.metrics.event(name, "no_receiver");
+            return Ok(Outcome::Dropped);
+        }
+        let uid = integration.uid().unwrap_or_default();
+        let event = Event { id: format!("{}:{uid}", event.id), ..event.clone() };
+        if self.delivered.contains_key(&event.id) {
+            self.metrics.event(name, "duplicate");
+            return Ok(Outcome::Dropped);
+        }
+        if target.shared && self.is_parked(&uid) {
+            self.metrics.event(name, "parked");
+            return Ok(Outcome::Dropped);
+        }
+        match deliver(&self.lookup, &flow.outbound, integration, &event, proved.left()).await {
+            Ok(answer) => {
+                lock(&self.failing).remove(&uid);
+                self.delivered.insert(event.id, ()).await;
+                self.metrics.event(name, "delivered");
+                Ok(Outcome::Taken(answer))
+            }
+            Err(error) => {
+                self.note_failure(&uid);
+                self.metrics.event(name, error.word());
+                let (name, error) = (integration.name_any(), &error as &dyn std::error::Error);
+                tracing::warn!(namespace, name, error, "an event could not be handed on");
+                Ok(Outcome::Failed)
+            }
+        }
+    }
+
+    fn note_failure(&self, uid: &str) {
+        let now = Instant::now();
+        lock(&self.failing).entry(uid.to_owned()).or_insert(Failing { since: now, tried: now }).tried = now;
+    }
+
+    /// Whether a receiver has failed for so long that it is only tried now and then. One that is tried now is not.
+    fn is_parked(&self, uid: &str) -> bool {
+        let mut failing = lock(&self.failing);
+        let Some(Failing { since, tried }) = failing.get_mut(uid) else { return false };
+        if since.elapsed() < PARKED_AFTER {
+            return false;
+        }
+        let waits = tried.elapsed() < PARKED_TRY;
+        if !waits {
+            *tried = Instant::now();
+        }
+        waits
+    }
+}
+
+impl Proved<'_> {
+    /// How long a receiver has.
+    fn left(&self) -> Duration {
+        self.rules.deadline.saturating_sub(self.arrived.since.elapsed() + MARGIN).max(LEAST)
+    }
+
+    /// The word of the app that a connection has ended.
+    fn says_ended(&self, held: &Held) -> bool {
+        if self.rules.ended_when.is_empty() {
+            return false;
+        }
+        let variables = Variables { metadata: serde_json::json!(held.grant.metadata), ..self.variables.clone() };
+        self.rules.ended_when.iter().any(|when| is_true(when, &variables))
+    }
+
+    /// What is handed on, but for whom.
+    fn event(&self) -> Event {
+        let text = |expression: &Option<Arc<Expression>>| {
+            let value = expression.as_ref()?.evaluate(&self.variables).ok()?;
+            values(&value).into_iter().next()
+        };
+        let body = &self.arrived.body;
+        let digest = || {
+            let sent = self.sent.map(|sent| sent.to_string()).unwrap_or_default();
+            short_hash(&["delivery", &sent, &crate::digest::sha256_base64url(&String::from_utf8_lossy(body))])
+        };
+        let (content_type, data) = if self.rules.data.is_empty() {
+            (self.arrived.headers.get(CONTENT_TYPE).cloned(), body.clone())
+        } else {
+            let fields = self.rules.data.iter().filter_map(|(name, expression)| {
+                Some((name.clone(), expression.evaluate(&self.variables).ok().filter(|value| !value.is_null())?))
+            });
+            let fields: Map<String, Value> = fields.collect();
+            (Some(HeaderValue::from_static("application/json")), Bytes::from(Value::Object(fields).to_string()))
+        };
+        Event {
+            id: text(&self.rules.id).unwrap_or_else(digest),
+            happened: text(&self.rules.type_).unwrap_or_else(|| "event".to_owned()),
+            time: self.sent.unwrap_or_else(Timestamp::now),
+            content_type,
+            data,
+        }
+    }
+}
+
+/// Marks a grant as ended by the app's word; one that was authorized anew in the meantime is another.
+async fn end(grants: &GrantStore, name: &str, told: &Held) -> Result<(), StoreError> {
+    for _ in 0..5 {
+        let Some((view, _)) = grants.look(name).await? else { return Ok(()) };
+        if view.summary.epoch != told.grant.epoch
+            || view.summary.integration != told.grant.integration
+            || view.refused.is_some()
+        {
+            return Ok(());
+        }
+        let refusal = Refusal {
+            epoch: view.summary.epoch,
+            at: Timestamp::now(),
+            message: "the app says that the connection was ended there; connect again".to_owned(),
+            replaced: false,
+        };
+        let marks = Marks { refused: Some(Some(refusal)), ..Marks::default() };
+        match grants.annotate(&view, &marks).await {
+            Err(error) if error.is_conflict() => {}
+            other => return other.map(drop),
+        }
+    }
+    Ok(())
+}
+
+fn decoded(rules: &WebhookRules, secrets: &[Sensitive]) -> Vec<Key> {
+    let decode = |secret: &Sensitive| {
+        Key::decode(secret, &rules.scheme)
+            .inspect_err(|error| tracing::warn!(%error, "a secret that signs webhooks cannot be used"))
+            .ok()
+    };
+    secrets.iter().filter_map(decode).collect()
+}
+
+fn is_true(expression: &Expression, variables: &Variables) -> bool {
+    matches!(expression.evaluate(variables), Ok(Value::Bool(true)))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
