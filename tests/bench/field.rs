@@ -37,6 +37,8 @@ pub struct Field {
     /// Whose grant is whose.
     pub owners: HashMap<GrantId, Owner>,
     template: Grant,
+    /// The app's API, which answers every request.
+    pub upstream: String,
 }
 
 impl Field {
@@ -48,7 +50,10 @@ impl Field {
             ..SandboxOptions::default()
         });
         let base = &sandbox.base_url;
+        let upstream = upstream().await;
         let mut description = json!({
+            "api": { "baseURL": upstream },
+            "webhooks": { "signature": { "algorithm": "HmacSha256", "header": "X-App-Signature" }, "id": "request.body.id" },
             "oauth2": { "authorizationURL": format!("{base}/authorize"), "tokenURL": format!("{base}/token") },
             "metadata": { "workspaceId": "response.workspace.id", "workspaceName": "response.workspace.name" },
         });
@@ -64,7 +69,7 @@ impl Field {
         world.wait("model", "model.app", "ready", is_ready).await;
         let template = store.get(&grant_name("model", "model.app")).await.unwrap().unwrap().grant;
         let owners = HashMap::new();
-        Self { world, sandbox, operator: Some(operator), store, owners, template }
+        Self { world, sandbox, operator: Some(operator), store, owners, template, upstream }
     }
 
     pub fn operator(&self) -> &Operator {
@@ -210,9 +215,18 @@ impl Field {
     }
 }
 
+/// Reads a body, and says nothing but yes.
+async fn upstream() -> String {
+    let routes = axum::Router::new().route("/echo", axum::routing::post(async |_: axum::body::Bytes| "ok"));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    format!("http://{address}")
+}
+
 async fn run(world: &World) -> Operator {
     let rate = setting("PROVIDER_RATE", 0);
-    let mut arguments = vec!["--log".to_owned(), "warn".to_owned()];
+    let mut arguments = ["--log", "warn", "--actions-per-minute", "10000000"].map(str::to_owned).to_vec();
     if rate > 0 {
         arguments.push(format!("--provider-requests-per-second={rate}"));
     }

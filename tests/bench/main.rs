@@ -9,6 +9,7 @@
 //! | `writes` | what each kind of write of a refresh costs the control plane; only when it is named |
 //! | `refresh` | CPU of operator and API server for each refresh, API requests, lateness |
 //! | `callbacks` | callbacks a second |
+//! | `relay` | a call through the proxy, and a webhook that is handed on, beside the same without the operator |
 //! | `hold` | memory and CPU with `INTEGRATIONS` connections at rest, while listing again, and a start with all of them |
 //! | `drain` | how long it takes until as many, all of them due at once, are refreshed, and in which order |
 //!
@@ -51,7 +52,7 @@ async fn main() {
     let options =
         Options { extra_etcd_args: vec![format!("--quota-backend-bytes={ETCD_QUOTA}")], ..Options::default() };
     let Some(world) = world::World::start_with("bench", options).await else { return };
-    let stages = std::env::var("STAGES").unwrap_or_else(|_| "floor,refresh,callbacks,hold,drain".to_owned());
+    let stages = std::env::var("STAGES").unwrap_or_else(|_| "floor,refresh,callbacks,relay,hold,drain".to_owned());
     let wanted = |stage: &str| stages.split(',').any(|name| name.trim() == stage);
     meter::machine(&world);
     let mut field = Field::new(world).await;
@@ -64,6 +65,9 @@ async fn main() {
     }
     if wanted("callbacks") {
         stages::callbacks::measure(&mut field).await;
+    }
+    if wanted("relay") {
+        stages::relay::measure(&mut field).await;
     }
     if wanted("hold") || wanted("drain") {
         for size in sizes() {

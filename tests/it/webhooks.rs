@@ -14,6 +14,7 @@ use http::{HeaderMap, StatusCode};
 use kube::api::{Patch, PatchParams};
 use ring::hmac;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::sandbox::{Consent, Sandbox, SandboxOptions};
 use crate::world::{OPERATOR, Operator, World, condition, eventually, is_ready};
@@ -263,4 +264,61 @@ async fn an_integration_has_an_endpoint_of_its_own() {
     let large = world.http.post(format!("{}{SHARED}", world.public_url)).body("x".repeat(2 << 20)).send().await;
     assert!(large.is_err() || large.unwrap().status() == 413);
     assert!(operator.metric("integration_operator_webhooks_total{provider=\"app\",verdict=\"no_key\"}").await >= 1.0);
+}
+
+/// Resident memory of a process, in MiB.
+fn resident(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+/// Open files of a process.
+fn open_files(process: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
+}
+
+/// Sends a byte every half a second, until there is an answer.
+async fn drip(address: String, head: String) -> String {
+    let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 64];
+    for _ in 0..60 {
+        if let Ok(read) = tokio::time::timeout(Duration::from_millis(500), stream.read(&mut answer)).await {
+            return String::from_utf8_lossy(&answer[..read.unwrap_or_default()]).into_owned();
+        }
+        let _ = stream.write_all(b"x").await;
+    }
+    String::new()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_slow_clients_cost_little_and_are_let_go() {
+    const CLIENTS: usize = 1000;
+    let Some(world) = World::start("a_thousand_slow_clients_cost_little_and_are_let_go").await else { return };
+    let (_sandbox, operator, _) = connected(&world).await;
+    let receiver = Receiver::default();
+    give_receiver(&world, "acme", &receiver.start().await).await;
+    let event = |number: usize| json!({ "id": format!("Ev{number}"), "type": "mention", "workspace": "W-ACME" });
+    assert_eq!(send(&world, SHARED, SECRET, &event(0)).await.0, 200);
+    let (process, address) = (operator.process_id(), world.public_url.trim_start_matches("http://").to_owned());
+    let (memory, files) = (resident(process), open_files(process));
+
+    let head = format!("POST {SHARED} HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n");
+    let clients: Vec<_> = (0..CLIENTS).map(|_| tokio::spawn(drip(address.clone(), head.clone()))).collect();
+    let mut most = (0, 0);
+    for number in 1..=16 {
+        most = (most.0.max(resident(process)), most.1.max(open_files(process)));
+        // Others are served meanwhile.
+        assert_eq!(send(&world, SHARED, SECRET, &event(number)).await.0, 200);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert!(most.1 >= CLIENTS * 9 / 10, "they were there: {} open files, {files} before", most.1);
+    let each = most.0.saturating_sub(memory) * 1024 / CLIENTS as u64;
+    assert!(each <= 64, "{each} KiB for each of them");
+    let answers = futures::future::join_all(clients).await;
+    let told = answers.iter().flatten().filter(|answer| answer.contains(" 408 ")).count();
+    assert!(told >= CLIENTS * 9 / 10, "{told}: {:?}", answers.first());
+    eventually("their connections are closed", async || open_files(process) <= files + 20).await;
+    println!("{CLIENTS} slow clients: {each} KiB each, from {memory} to {} MiB; {told} were told 408", most.0);
 }

@@ -5,4 +5,5 @@ pub mod drain;
 pub mod floor;
 pub mod hold;
 pub mod refresh;
+pub mod relay;
 pub mod writes;
