@@ -1,19 +1,16 @@
 //! Where webhooks arrive: proved, sorted, and handed on before the app is told that they have arrived.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use futures::future::join_all;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use moka::future::Cache;
-use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 
 use super::event::Event;
 use super::handshake;
@@ -22,15 +19,16 @@ use super::index::Index;
 use super::issuer::Issuers;
 use super::key::Key;
 use super::lookup::Lookup;
+use super::parking::Parking;
+pub use super::proved::Arrived;
+use super::proved::Proved;
 use super::sink::{Answer, deliver};
 use super::verify::{Distrust, Keys, verify};
 use crate::api::{ProjectIntegration, ProviderKind};
-use crate::digest::short_hash;
 use crate::flow::Flow;
 use crate::grant::store::{Held, Marks, StoreError, grant_name};
 use crate::grant::{GrantStore, Refusal};
 use crate::metrics::Metrics;
-use crate::provider::expression::{Expression, Variables};
 use crate::provider::registry::LookupError;
 use crate::provider::resolved::Provider;
 use crate::provider::webhook::{Algorithm, WebhookRules, route_hash, values};
@@ -39,25 +37,6 @@ use crate::sensitive::Sensitive;
 /// How long a delivery is remembered that a receiver has taken, and how many of them.
 const REMEMBERED: Duration = Duration::from_hours(1);
 const MOST_REMEMBERED: u64 = 100_000;
-/// What is left to the app's deadline when a receiver is given up, and the least that one is given.
-const MARGIN: Duration = Duration::from_millis(300);
-const LEAST: Duration = Duration::from_millis(500);
-/// A receiver that has failed for so long is tried once in a while, where others share its endpoint.
-const PARKED_AFTER: Duration = Duration::from_mins(10);
-const PARKED_TRY: Duration = Duration::from_mins(1);
-
-/// A request of an app, read as a whole.
-#[derive(Debug)]
-pub struct Arrived {
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// Its query.
-    pub query: String,
-    /// Its body.
-    pub body: Bytes,
-    /// When it began.
-    pub since: Instant,
-}
 
 /// What the app is answered.
 #[derive(Debug, Default)]
@@ -103,15 +82,8 @@ pub struct Desk {
     index: OnceCell<Index>,
     issuers: Issuers,
     delivered: Cache<String, ()>,
-    failing: Mutex<BTreeMap<String, Failing>>,
+    parking: Parking,
     metrics: Metrics,
-}
-
-/// A receiver that does not take what it is sent.
-#[derive(Clone, Copy)]
-struct Failing {
-    since: Instant,
-    tried: Instant,
 }
 
 /// One connection that a request is for.
@@ -120,15 +92,6 @@ struct Target {
     held: Option<Arc<Held>>,
     /// Whether others share the endpoint.
     shared: bool,
-}
-
-/// A request that was proved.
-struct Proved<'a> {
-    provider: &'a Provider,
-    rules: &'a WebhookRules,
-    arrived: &'a Arrived,
-    variables: Variables,
-    sent: Option<Timestamp>,
 }
 
 /// What became of one delivery.
@@ -146,7 +109,7 @@ impl Desk {
             index: OnceCell::new(),
             issuers: Issuers::default(),
             delivered: Cache::builder().max_capacity(MOST_REMEMBERED).time_to_live(REMEMBERED).build(),
-            failing: Mutex::default(),
+            parking: Parking::default(),
             metrics,
         }
     }
@@ -319,9 +282,8 @@ impl Desk {
         if failed {
             return Err(Refused::NotDelivered);
         }
-        let wants_reply = proved.rules.replied_when.as_deref().is_some_and(|when| is_true(when, &proved.variables));
         Ok(match answers.pop() {
-            Some(Answer { body: Some(body), .. }) if wants_reply && answers.is_empty() => {
+            Some(Answer { body: Some(body), .. }) if proved.wants_reply() && answers.is_empty() => {
                 Reply { status: StatusCode::OK, body: Some(body) }
             }
             _ => Reply { status: proved.rules.accepted, body: None },
@@ -362,88 +324,24 @@ impl Desk {
             self.metrics.event(name, "duplicate");
             return Ok(Outcome::Dropped);
         }
-        if target.shared && self.is_parked(&uid) {
+        if target.shared && self.parking.is_parked(&uid) {
             self.metrics.event(name, "parked");
             return Ok(Outcome::Dropped);
         }
         match deliver(&self.lookup, &flow.outbound, integration, &event, proved.left()).await {
             Ok(answer) => {
-                lock(&self.failing).remove(&uid);
+                self.parking.took(&uid);
                 self.delivered.insert(event.id, ()).await;
                 self.metrics.event(name, "delivered");
                 Ok(Outcome::Taken(answer))
             }
             Err(error) => {
-                self.note_failure(&uid);
+                self.parking.failed(&uid);
                 self.metrics.event(name, error.word());
                 let (name, error) = (integration.name_any(), &error as &dyn std::error::Error);
                 tracing::warn!(namespace, name, error, "an event could not be handed on");
                 Ok(Outcome::Failed)
             }
-        }
-    }
-
-    fn note_failure(&self, uid: &str) {
-        let now = Instant::now();
-        lock(&self.failing).entry(uid.to_owned()).or_insert(Failing { since: now, tried: now }).tried = now;
-    }
-
-    /// Whether a receiver has failed for so long that it is only tried now and then. One that is tried now is not.
-    fn is_parked(&self, uid: &str) -> bool {
-        let mut failing = lock(&self.failing);
-        let Some(Failing { since, tried }) = failing.get_mut(uid) else { return false };
-        if since.elapsed() < PARKED_AFTER {
-            return false;
-        }
-        let waits = tried.elapsed() < PARKED_TRY;
-        if !waits {
-            *tried = Instant::now();
-        }
-        waits
-    }
-}
-
-impl Proved<'_> {
-    /// How long a receiver has.
-    fn left(&self) -> Duration {
-        self.rules.deadline.saturating_sub(self.arrived.since.elapsed() + MARGIN).max(LEAST)
-    }
-
-    /// The word of the app that a connection has ended.
-    fn says_ended(&self, held: &Held) -> bool {
-        if self.rules.ended_when.is_empty() {
-            return false;
-        }
-        let variables = Variables { metadata: serde_json::json!(held.grant.metadata), ..self.variables.clone() };
-        self.rules.ended_when.iter().any(|when| is_true(when, &variables))
-    }
-
-    /// What is handed on, but for whom.
-    fn event(&self) -> Event {
-        let text = |expression: &Option<Arc<Expression>>| {
-            let value = expression.as_ref()?.evaluate(&self.variables).ok()?;
-            values(&value).into_iter().next()
-        };
-        let body = &self.arrived.body;
-        let digest = || {
-            let sent = self.sent.map(|sent| sent.to_string()).unwrap_or_default();
-            short_hash(&["delivery", &sent, &crate::digest::sha256_base64url(&String::from_utf8_lossy(body))])
-        };
-        let (content_type, data) = if self.rules.data.is_empty() {
-            (self.arrived.headers.get(CONTENT_TYPE).cloned(), body.clone())
-        } else {
-            let fields = self.rules.data.iter().filter_map(|(name, expression)| {
-                Some((name.clone(), expression.evaluate(&self.variables).ok().filter(|value| !value.is_null())?))
-            });
-            let fields: Map<String, Value> = fields.collect();
-            (Some(HeaderValue::from_static("application/json")), Bytes::from(Value::Object(fields).to_string()))
-        };
-        Event {
-            id: text(&self.rules.id).unwrap_or_else(digest),
-            happened: text(&self.rules.type_).unwrap_or_else(|| "event".to_owned()),
-            time: self.sent.unwrap_or_else(Timestamp::now),
-            content_type,
-            data,
         }
     }
 }
@@ -480,12 +378,4 @@ fn decoded(rules: &WebhookRules, secrets: &[Sensitive]) -> Vec<Key> {
             .ok()
     };
     secrets.iter().filter_map(decode).collect()
-}
-
-fn is_true(expression: &Expression, variables: &Variables) -> bool {
-    matches!(expression.evaluate(variables), Ok(Value::Bool(true)))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

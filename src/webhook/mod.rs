@@ -13,6 +13,8 @@ pub mod issuer;
 pub mod jwt;
 pub mod key;
 pub mod lookup;
+pub mod parking;
+mod proved;
 pub mod sink;
 pub mod verify;
 

@@ -66,3 +66,4 @@ mod tenants;
 mod traces;
 mod vendor;
 mod webhooks;
+mod webhooks_of_vendors;

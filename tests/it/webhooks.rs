@@ -40,7 +40,7 @@ impl Receiver {
         format!("http://{address}/events")
     }
 
-    fn taken(&self) -> Vec<(HeaderMap, Bytes)> {
+    pub fn taken(&self) -> Vec<(HeaderMap, Bytes)> {
         self.taken.lock().unwrap().clone()
     }
 }

@@ -1,5 +1,6 @@
 //! The integrations of the namespace: those that are not ready, with the advice that `status` gives.
 
+use integration_operator::api::project_integration::SecretKeyRef;
 use integration_operator::api::{ConditionType, ProjectIntegration, Reason};
 use kube::ResourceExt as _;
 use kube::api::ListParams;
@@ -7,6 +8,7 @@ use kube::core::DeserializeGuard;
 
 use super::check::Check;
 use super::look::Look;
+use super::providers::named;
 use crate::cluster::Cluster;
 use crate::status::advice::{advice, reason};
 use crate::status::{condition, is_true};
@@ -42,6 +44,11 @@ pub(crate) async fn look(cluster: &Cluster) -> Integrations {
     }
     let mut checks = checks(&cluster.namespace, &read);
     checks.extend(unreadable);
+    for integration in &read {
+        for (title, key) in secrets(integration) {
+            checks.push(named(cluster, &title, key).await);
+        }
+    }
     Integrations { read, checks }
 }
 
@@ -56,7 +63,6 @@ fn checks(namespace: &str, integrations: &[ProjectIntegration]) -> Vec<Check> {
     } else if !ready.is_empty() {
         checks.insert(0, Check::ok(NAME, format!("{} of {count} in namespace {namespace} are ready", ready.len())));
     }
-    checks.extend(integrations.iter().filter_map(webhook));
     checks
 }
 
@@ -81,11 +87,14 @@ fn judge(integration: &ProjectIntegration) -> Check {
     if waits { Check::warning(title, says, to_do) } else { Check::failed(title, says, to_do) }
 }
 
-/// A spec may speak of webhooks already; this version takes none in.
-fn webhook(integration: &ProjectIntegration) -> Option<Check> {
-    integration.spec.webhook.as_ref()?;
-    let says = "spec.webhook is set, and this version takes no webhooks in: there is nothing to look at";
-    Some(Check::skipped(format!("webhook of {}", integration.name_any()), says))
+/// The secrets that webhooks are compared with, and that events are signed with.
+fn secrets(integration: &ProjectIntegration) -> Vec<(String, &SecretKeyRef)> {
+    let name = integration.name_any();
+    let (webhook, events) = (&integration.spec.webhook, &integration.spec.events);
+    let comes = webhook.iter().flat_map(|webhook| &webhook.signing_secret_refs);
+    let comes = comes.map(|key| (format!("webhook of {name}"), key));
+    let goes = events.iter().filter_map(|events| events.signing_secret_ref.as_ref());
+    comes.chain(goes.map(|key| (format!("events of {name}"), key))).collect()
 }
 
 #[cfg(test)]
@@ -93,19 +102,25 @@ mod tests {
     use super::*;
     use crate::doctor::check::Verdict;
     use crate::status::sample;
-    use integration_operator::api::project_integration::Webhook;
+    use integration_operator::api::project_integration::{Events, Webhook};
 
     #[test]
     fn each_that_is_not_ready_has_its_advice() {
         let mut hooked = sample::connected();
-        hooked.spec.webhook = Some(Webhook::default());
+        let key = |name: &str| SecretKeyRef { name: name.to_owned(), key: "secret".to_owned() };
+        hooked.spec.webhook = Some(Webhook { signing_secret_refs: vec![key("hook")] });
+        hooked.spec.events = Some(Events { signing_secret_ref: Some(key("events")), ..Events::default() });
+        let named: Vec<_> = secrets(&hooked).into_iter().map(|(title, key)| (title, key.name.clone())).collect();
+        assert_eq!(
+            named,
+            [("webhook of web.slack".into(), "hook".into()), ("events of web.slack".into(), "events".into())]
+        );
         let found = checks("acme", &[hooked, sample::unauthorized(), sample::failing(), sample::fresh()]);
         let verdicts: Vec<Verdict> = found.iter().map(|check| check.verdict).collect();
-        assert_eq!(verdicts, [Verdict::Ok, Verdict::Warning, Verdict::Failed, Verdict::Failed, Verdict::Skipped]);
+        assert_eq!(verdicts, [Verdict::Ok, Verdict::Warning, Verdict::Failed, Verdict::Failed]);
         assert_eq!(found[0].says, "1 of 4 in namespace acme are ready");
         assert_eq!(found[1].to_do.as_deref(), Some("connect it: kubectl integration connect web.slack -n acme"));
         assert!(found[2].says.starts_with("RefreshFailing: Slack answered 503"), "{found:?}");
-        assert_eq!(found[4].name, "webhook of web.slack");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use integration_operator::api::project_integration::SecretKeyRef;
 use integration_operator::api::provider::ClientAuthentication;
 use integration_operator::api::{
     ClusterIntegrationProvider, IntegrationProvider, ProjectIntegration, ProviderKind, ProviderSpec, ProviderStatus,
@@ -153,14 +154,23 @@ async fn credentials(cluster: &Cluster, operator: &Operator, key: &Key, provider
         ProviderKind::ClusterIntegrationProvider => (&operator.namespace, false),
         ProviderKind::IntegrationProvider => (&cluster.namespace, true),
     };
+    Some(judge(&title, (namespace, &reference.name), own, &wanted, &outline(cluster, namespace, &reference.name).await))
+}
+
+/// A Secret of the tenant that an integration names: whether it is there, labelled, with something under the key.
+pub(crate) async fn named(cluster: &Cluster, title: &str, key: &SecretKeyRef) -> Check {
+    let secret = outline(cluster, &cluster.namespace, &key.name).await;
+    judge(title, (&cluster.namespace, &key.name), true, &[&key.key], &secret)
+}
+
+async fn outline(cluster: &Cluster, namespace: &str, name: &str) -> Look<Outline> {
     let api: Api<Secret> = Api::namespaced(cluster.client.clone(), namespace);
-    let secret = match Look::of(api.get(&reference.name).await) {
+    match Look::of(api.get(name).await) {
         Look::Found(secret) => Look::Found(Outline::of(&secret)),
         Look::Absent => Look::Absent,
         Look::Denied(why) => Look::Denied(why),
         Look::Failed(why) => Look::Failed(why),
-    };
-    Some(judge(&title, (namespace, &reference.name), own, &wanted, &secret))
+    }
 }
 
 /// What may be known of a Secret: its labels, and which keys have something behind them.

@@ -26,7 +26,8 @@ pub(super) fn of_integration(integration: &ProjectIntegration, operator: &str) -
     names.extend(status.authorization.map(|authorization| authorization.secret_name));
     names.extend(spec.api_key.iter().map(|key| key.secret_ref.name.clone()));
     let signing = spec.webhook.iter().flat_map(|webhook| &webhook.signing_secret_refs);
-    names.extend(signing.map(|reference| reference.name.clone()));
+    let events = spec.events.iter().filter_map(|events| events.signing_secret_ref.as_ref());
+    names.extend(signing.chain(events).map(|reference| reference.name.clone()));
     let mut places: BTreeSet<Place> = names.into_iter().map(|one| (namespace.clone(), one)).collect();
     places.insert((operator.to_owned(), grant_name(&namespace, &name)));
     places
