@@ -9,7 +9,6 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::acting::{send, with_app};
 use crate::connect::{description, sandbox};
 use crate::sandbox::{Consent, Endpoint, SandboxOptions};
 use crate::world::{OPERATOR, World, condition, eventually, is_ready, last_refreshed, now, rule};
@@ -179,58 +178,6 @@ async fn every_actor_at_every_endpoint() {
     assert_eq!(ask(&world, Some(&viewer), Method::GET, HERE).await.status, 200);
     roles.delete("viewer", &kube::api::DeleteParams::default()).await.unwrap();
     eventually("the right is gone", async || ask(&world, Some(&viewer), Method::GET, HERE).await.status == 403).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_actor_at_what_uses_a_connection() {
-    let Some(world) = World::start("every_actor_at_what_uses_a_connection").await else { return };
-    let (app, _api, _) = with_app(&world, None).await;
-    app.reconfigure(|options| options.consent = Consent::Allow(Some("W-ACME".to_owned())));
-    let _operator = world.operator().await;
-    world.tenant("acme").await;
-    world.tenant("globex").await;
-    let admin = world.admin_of("acme").await;
-    let globex = world.admin_of("globex").await;
-    world.connect(&admin, "acme", "web", "app").await;
-    world.wait("acme", "web.app", "ready", is_ready).await;
-    let may = async |name: &str, verbs: &[&str], resource: &str| {
-        world.caller("acme", name, &[rule(verbs, &[resource])]).await
-    };
-    let owner = may("owner", &["*"], "projectintegrations").await;
-    let poster = may("poster", &["create"], "projectintegrations/messages").await;
-    let actor = may("actor", &["create"], "projectintegrations/actions").await;
-    let reader = may("reader", &["get"], "projectintegrations/actions").await;
-    let looker = may("looker", &["get"], "projectintegrations/proxy").await;
-    let sender = may("sender", &["create"], "projectintegrations/proxy").await;
-    let bearer = may("bearer", &["get"], "projectintegrations/token").await;
-
-    let message = json!({ "channel": "1", "text": "hi" });
-    let endpoints = [
-        (Method::POST, "messages"),
-        (Method::POST, "actions/send-message"),
-        (Method::GET, "actions"),
-        (Method::GET, "proxy/echo/x"),
-        (Method::POST, "proxy/echo/x"),
-        (Method::GET, "token"),
-    ];
-    for (who, token, expected) in [
-        ("nobody", "", [401; 6]),
-        ("globex's administrator", globex.as_str(), [403; 6]),
-        ("who may do all with the resource, and nothing with what lies below", &owner, [403; 6]),
-        ("who may post", &poster, [200, 403, 403, 403, 403, 403]),
-        ("who may act", &actor, [403, 200, 403, 403, 403, 403]),
-        ("who may list actions", &reader, [403, 403, 200, 403, 403, 403]),
-        ("who may read by the proxy", &looker, [403, 403, 403, 200, 403, 403]),
-        ("who may send by the proxy", &sender, [403, 403, 403, 403, 200, 403]),
-        ("who may have the token", &bearer, [403, 403, 403, 403, 403, 200]),
-        ("acme's administrator", &admin, [200; 6]),
-    ] {
-        for ((method, rest), status) in endpoints.iter().zip(expected) {
-            let body = (*method == Method::POST).then(|| message.clone());
-            let answer = send(&world, token, method.clone(), &format!("{HERE}/app/{rest}"), body).await;
-            assert_eq!(answer.0, status, "{who}: {method} {rest}: {}", answer.1);
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,7 +27,7 @@ const CHUNK: usize = 64 << 10;
 
 /// An app's API on this machine.
 #[derive(Clone, Default)]
-pub struct App {
+struct App {
     /// Tokens that it does not take any more.
     refused: Arc<Mutex<HashSet<String>>>,
     /// What was posted: credential and body.
@@ -116,7 +116,7 @@ async fn message(State(app): State<App>, headers: HeaderMap, Json(body): Json<Va
 }
 
 /// A sandbox that asks nobody, the app's API, and a provider of both with a bot.
-pub async fn with_app(world: &World, lifetime: Option<u32>) -> (Sandbox, App, String) {
+async fn with_app(world: &World, lifetime: Option<u32>) -> (Sandbox, App, String) {
     let options =
         SandboxOptions { consent: Consent::Allow(None), access_token_lifetime: lifetime, ..SandboxOptions::default() };
     let sandbox = Sandbox::start(options);
@@ -153,11 +153,11 @@ pub async fn with_app(world: &World, lifetime: Option<u32>) -> (Sandbox, App, St
     (sandbox, app, address)
 }
 
-pub fn path(tenant: &str, rest: &str) -> String {
+fn path(tenant: &str, rest: &str) -> String {
     format!("/v1/tenants/{tenant}/projects/web/integrations/{rest}")
 }
 
-pub async fn send(world: &World, token: &str, method: http::Method, path: &str, body: Option<Value>) -> (u16, Value) {
+async fn send(world: &World, token: &str, method: http::Method, path: &str, body: Option<Value>) -> (u16, Value) {
     let mut request = world.http.request(method, format!("{}{path}", world.public_url)).bearer_auth(token);
     if let Some(body) = body {
         request = request.json(&body);
@@ -168,7 +168,7 @@ pub async fn send(world: &World, token: &str, method: http::Method, path: &str, 
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
-pub async fn post_to(world: &World, token: &str, path: &str, body: Value) -> (u16, Value) {
+async fn post_to(world: &World, token: &str, path: &str, body: Value) -> (u16, Value) {
     send(world, token, http::Method::POST, path, Some(body)).await
 }
 

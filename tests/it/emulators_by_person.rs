@@ -9,7 +9,7 @@ use crate::servers::{Emulate, EmulateOptions, STRIPE_KEY};
 use crate::world::{World, condition, eventually, is_ready, last_refreshed, now};
 
 /// The person of all emulators.
-pub const PERSON: &str = "dev@example.test";
+const PERSON: &str = "dev@example.test";
 
 /// What differs from app to app.
 struct App {
@@ -35,7 +35,7 @@ struct Call {
 }
 
 /// The preset at the emulator's addresses. The emulator has no `calendarList/primary`; the list says as little.
-pub fn google(base: &str) -> Value {
+fn google(base: &str) -> Value {
     json!({
         "preset": "google-calendar",
         "oauth2": {
@@ -49,7 +49,7 @@ pub fn google(base: &str) -> Value {
 }
 
 /// The preset at the emulator's addresses. The emulator has no `/organization`.
-pub fn microsoft(base: &str) -> Value {
+fn microsoft(base: &str) -> Value {
     json!({
         "preset": "teams",
         "oauth2": {
@@ -62,7 +62,7 @@ pub fn microsoft(base: &str) -> Value {
 }
 
 /// The preset at the emulator's addresses.
-pub fn linear(base: &str) -> Value {
+fn linear(base: &str) -> Value {
     json!({
         "preset": "linear",
         "oauth2": {
@@ -187,7 +187,7 @@ async fn comes_and_goes(world: &World, emulate: &Emulate, token: &str, app: &App
     assert_eq!(status == 400, app.revocation_path.is_some(), "{service}: the refresh token is dead: {status}");
 }
 
-pub async fn connect(world: &World, token: &str, service: &str) {
+async fn connect(world: &World, token: &str, service: &str) {
     let landed = world.connect_as(&mut Browser::as_user(PERSON), token, "acme", "web", service).await;
     assert!(landed.ends_with("status=success"), "{service}: {landed}");
 }

@@ -5,11 +5,10 @@ use std::process::{Output, Stdio};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::acting::with_app;
 use crate::connect::sandbox;
 use crate::sandbox::{Consent, SandboxOptions};
 use crate::servers::browser::Browser;
-use crate::world::{Flags, World, is_ready, rule};
+use crate::world::{Flags, World, is_ready};
 
 pub fn plugin(world: &World, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-integration"));
@@ -144,36 +143,4 @@ async fn connect_over_http_with_confirmation() {
     browser.consent(&url, &[]).await.unwrap();
     assert!(connecting.wait().await.unwrap().success());
     world.wait("acme", "web.app", "ready", is_ready).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn post_call_and_token() {
-    let Some(world) = World::start("post_call_and_token").await else { return };
-    let (sandbox, _app, _) = with_app(&world, None).await;
-    sandbox.reconfigure(|options| options.consent = Consent::Allow(Some("W-ACME".to_owned())));
-    let _operator = world.operator().await;
-    world.tenant("acme").await;
-    let token = world.admin_of("acme").await;
-    world.connect(&token, "acme", "web", "app").await;
-    world.wait("acme", "web.app", "ready", is_ready).await;
-
-    let server = world.public_url.clone();
-    let of = ["-n", "acme", "--server", &server, "--token", &token, "--tenant", "acme"];
-    let (good, text) = run(&world, &[&["post", "web.app", "--channel", "1", "Disk full"][..], &of].concat()).await;
-    assert!(good && text.contains("\"id\": \"m1\""), "{text}");
-    let (good, text) = run(&world, &[&["post", "web.app", "--channel", "2", "Disk full"][..], &of].concat()).await;
-    assert!(!good && text.contains("not part of what is connected") && !text.contains("lacks a right"), "{text}");
-    let (good, text) = run(&world, &[&["call", "web.app"][..], &of].concat()).await;
-    assert!(good && text.starts_with("send-message"), "{text}");
-    let input = serde_json::json!({ "channel": "1", "text": "Still full" }).to_string();
-    let (good, text) = run(&world, &[&["call", "web.app", "send-message", "--input", &input][..], &of].concat()).await;
-    assert!(good && text.contains("m1") && !text.contains("Still full"), "{text}");
-    let (good, text) = run(&world, &[&["token", "web.app"][..], &of].concat()).await;
-    assert!(good, "{text}");
-    assert_eq!(text.trim(), world.secret("acme", "web.app").await.unwrap()["access_token"]);
-    // Nobody who may only look gets one.
-    let looks = world.caller("acme", "looks", &[rule(&["get", "list"], &["projectintegrations"])]).await;
-    let of = ["-n", "acme", "--server", &server, "--token", &looks, "--tenant", "acme"];
-    let (good, text) = run(&world, &[&["token", "web.app"][..], &of].concat()).await;
-    assert!(!good && text.contains("`get projectintegrations/token`"), "{text}");
 }

@@ -14,11 +14,8 @@ use axum::response::Response;
 use futures::{Stream, StreamExt as _};
 use http::header::{CONTENT_LENGTH, LOCATION, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};
-use jiff::Timestamp;
 use kube::ResourceExt as _;
 use url::Url;
-
-pub use confine::Outside;
 
 use super::Shared;
 use super::auth::{Caller, Right};
@@ -28,7 +25,7 @@ use super::in_use::InUse;
 use super::limits::Allowance;
 use crate::act::{Failure, Refusal};
 use crate::provider::gate::{Busy, Why};
-use crate::provider::outbound::{SendError, StreamRequest, retry_after};
+use crate::provider::outbound::{SendError, StreamRequest};
 
 /// The action's name in metrics.
 const PROXY: &str = "proxy";
@@ -56,8 +53,7 @@ pub(super) async fn pass(
     }
     // The prefixes of the routes are cut off already.
     let path = request.uri().path().splitn(4, '/').nth(3).unwrap_or_default();
-    let url = confine::below(in_use.api_base()?, path, request.uri().query(), &in_use.grant().binding);
-    let url = url.map_err(ApiError::Outside)?;
+    let url = confine::below(in_use.api_base()?, path, request.uri().query(), &in_use.grant().binding)?;
     let outcome = Passing { state: &state, caller: &caller, target: &target }.pass(&in_use, url, request).await;
     let (word, status) = match &outcome {
         Ok(response) => ("done", Some(response.status().as_u16())),
@@ -171,13 +167,10 @@ impl Passing<'_> {
         };
         match self.state.flow.outbound.stream(request).await {
             Ok(answer) => {
-                match answer.status() {
-                    // The next ones do not reach the app before it wants them.
-                    StatusCode::TOO_MANY_REQUESTS => {
-                        admission.limited(retry_after(answer.headers(), Timestamp::now()));
-                    }
-                    status if status.is_server_error() => admission.failed(),
-                    _ => admission.succeeded(),
+                if answer.status().is_server_error() {
+                    admission.failed();
+                } else {
+                    admission.succeeded();
                 }
                 Ok(answer)
             }
@@ -254,3 +247,12 @@ where
         }
     })
 }
+
+/// So that errors of this module are answers like all others.
+impl From<confine::Outside> for ApiError {
+    fn from(outside: confine::Outside) -> Self {
+        Self::Outside(outside)
+    }
+}
+
+pub use confine::Outside;
