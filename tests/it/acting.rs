@@ -27,7 +27,7 @@ const CHUNK: usize = 64 << 10;
 
 /// An app's API on this machine.
 #[derive(Clone, Default)]
-struct App {
+pub struct App {
     /// Tokens that it does not take any more.
     refused: Arc<Mutex<HashSet<String>>>,
     /// What was posted: credential and body.
@@ -116,7 +116,7 @@ async fn message(State(app): State<App>, headers: HeaderMap, Json(body): Json<Va
 }
 
 /// A sandbox that asks nobody, the app's API, and a provider of both with a bot.
-async fn with_app(world: &World, lifetime: Option<u32>) -> (Sandbox, App, String) {
+pub async fn with_app(world: &World, lifetime: Option<u32>) -> (Sandbox, App, String) {
     let options =
         SandboxOptions { consent: Consent::Allow(None), access_token_lifetime: lifetime, ..SandboxOptions::default() };
     let sandbox = Sandbox::start(options);

@@ -23,6 +23,8 @@ mod documented;
 mod helm;
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
+#[path = "../schemathesis/mod.rs"]
+mod schemathesis;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod world;
@@ -41,6 +43,7 @@ mod chart_jobs;
 mod clients;
 mod collector;
 mod connect;
+mod contract;
 mod counts;
 mod doctor;
 mod emulators;
