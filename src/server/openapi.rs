@@ -244,7 +244,7 @@ fn place(segment: &str) -> Option<Value> {
     let name = segment.strip_prefix('{')?.strip_suffix('}')?;
     let label = json!({ "type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$" });
     let schema = match name {
-        "path" => json!({ "type": "string" }),
+        "path" => json!({ "type": "string", "minLength": 1 }),
         "action" => json!({ "type": "string", "minLength": 1, "maxLength": 63 }),
         _ => label,
     };

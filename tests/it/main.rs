@@ -32,6 +32,8 @@ mod world;
 mod access;
 mod account;
 mod acting;
+mod acting_by_plugin;
+mod acting_on_emulators;
 mod admission;
 mod adopt;
 mod api_keys;
