@@ -58,23 +58,16 @@ fn succeed(command: &mut Command) {
     assert!(output.status.success(), "{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A file that says which values stand in the places of paths.
-pub fn values(name: &str) -> PathBuf {
-    directory().join(name)
-}
-
-/// Makes `examples` requests at most of each operation and phase, always the same ones, with a caller's token.
-pub async fn run(server: &str, token: &str, examples: u32, more: &[&str], values: Option<&Path>) {
+/// Makes `examples` requests at most of each operation and phase, always the same ones, with a caller's token. `places`: the
+/// file that says what stands in the places of paths.
+pub async fn run(server: &str, token: &str, examples: u32, places: &str, more: &[&str]) {
     let mut command = Command::new(program());
-    if let Some(values) = values {
-        command.arg("--config-file").arg(values);
-    }
     command
+        .arg("--config-file")
+        .arg(directory().join(places))
         .args(["run", &format!("{server}/openapi.json"), "--header", &format!("Authorization: Bearer {token}")])
         .args(["--checks", CHECKS, "--phases", "coverage,fuzzing", "--continue-on-failure"])
         .args(["--max-examples", &examples.to_string(), "--seed", "7", "--generation-database", "none"])
-        // Where a place takes any text, there is little that does not fit it.
-        .args(["--suppress-health-check", "filter_too_much"])
         .args(["--warnings", "off", "--max-redirects", "0", "--no-color"])
         .args(more)
         // It would read a configuration of a checkout, and would leave its cache there.
