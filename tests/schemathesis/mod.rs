@@ -1,6 +1,6 @@
 //! schemathesis, which makes requests of an `OpenAPI` document, good ones and bad ones, and compares the answers with it.
 //!
-//! It is installed on first use from PyPI, into the cache that the control plane of the tests is kept in, by a name of the
+//! It is installed on first use from `PyPI`, into the cache that the control plane of the tests is kept in, by a name of the
 //! versions that `requirements.txt` says.
 
 use std::path::{Path, PathBuf};
