@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
 use thiserror::Error;
@@ -117,8 +118,7 @@ impl Verdict {
         }
         let refusal = Refusal::of(status, errors, &variables, secrets);
         let is = |words: &[String]| refusal.code.as_ref().is_some_and(|code| words.contains(code));
-        let exhausted = response.headers.get("x-ratelimit-remaining").is_some_and(|left| left == "0");
-        if status == 429 || status == 403 && exhausted || is(&errors.limited) {
+        if is_limit(response.status, &response.headers) || is(&errors.limited) {
             let retry_after = retry_after(&response.headers, Timestamp::now());
             return Self::Limited { refusal, retry_after };
         }
@@ -148,6 +148,12 @@ impl Verdict {
             Self::Failed(refusal) => Failure::Failed(refusal),
         })
     }
+}
+
+/// Whether an answer says, without its body, that fewer requests are wanted.
+pub fn is_limit(status: StatusCode, headers: &HeaderMap) -> bool {
+    let exhausted = headers.get("x-ratelimit-remaining").is_some_and(|left| left == "0");
+    status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::FORBIDDEN && exhausted
 }
 
 impl Refusal {

@@ -19,7 +19,7 @@ use crate::provider::expression::{Expression, Variables, contains_secret, withou
 use crate::provider::gate::{Busy, Gates, Why};
 use crate::provider::outbound::{Outbound, OutboundRequest, SendError};
 use answer::Verdict;
-pub use answer::{Failure, Refusal};
+pub use answer::{Failure, Refusal, is_limit};
 
 /// The longest that one request takes.
 const TIMEOUT: Duration = Duration::from_secs(20);

@@ -179,7 +179,7 @@ pub enum ApiError {
     Application(#[source] Box<CredentialsError>),
     /// A path that is not passed on.
     #[error(transparent)]
-    Outside(Outside),
+    Outside(#[from] Outside),
     /// The token was refreshed while a body streamed that is gone now.
     #[error("the app did not take the access token, which is refreshed now; send the request again")]
     TokenRefreshed,

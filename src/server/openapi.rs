@@ -114,11 +114,24 @@ impl Book {
             if let Some(schema) = schema {
                 response["content"] = json_content(&schema);
             }
+            if status == "303" {
+                response["headers"] = header("Location", "Where to go on");
+            }
             responses.insert(status.to_owned(), response);
         }
         let mut refused = json!({ "description": "It is not done", "content": json_content(&error) });
         if !callers {
             refused["content"]["text/html"] = json!({ "schema": { "type": "string" } });
+        }
+        for (status, name, description) in [
+            ("401", "WWW-Authenticate", "How to prove who one is (RFC 6750 §3)"),
+            ("429", "Retry-After", "For how many seconds nothing more is taken"),
+        ] {
+            if callers || status == "429" {
+                let mut with = refused.clone();
+                with["headers"] = header(name, description);
+                responses.insert(status.to_owned(), with);
+            }
         }
         responses.insert("default".to_owned(), refused);
         let mut described = json!({
@@ -192,9 +205,11 @@ impl Book {
             };
             let path = format!("{one}/proxy/{{path}}");
             self.add(&path, method, pass);
-            // Whatever the app answers, in whatever form, or in none.
-            self.paths[&path][method]["responses"]["default"] =
-                json!({ "description": "The app's answer, or an Error" });
+            // Whatever the app answers, in whatever form and with whatever headers; perhaps without a body, which has no type.
+            // Its own 401 is never passed on.
+            let responses = &mut self.paths[&path][method]["responses"];
+            responses["default"] = json!({ "description": "The app's answer, or an Error" });
+            responses.as_object_mut().map(|responses| responses.remove("429"));
         }
     }
 
@@ -233,12 +248,17 @@ impl Book {
     }
 }
 
+/// A header that an answer always has.
+fn header(name: &str, description: &str) -> Value {
+    json!({ name: { "description": description, "required": true, "schema": { "type": "string" } } })
+}
+
 /// A place of a path, as a parameter.
 fn place(segment: &str) -> Option<Value> {
     let name = segment.strip_prefix('{')?.strip_suffix('}')?;
     let label = json!({ "type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$" });
     let schema = match name {
-        "path" => json!({ "type": "string" }),
+        "path" => json!({ "type": "string", "minLength": 1 }),
         "action" => json!({ "type": "string", "minLength": 1, "maxLength": 63 }),
         _ => label,
     };

@@ -9,6 +9,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::acting::with_app;
 use crate::connect::{description, sandbox};
 use crate::sandbox::{Consent, Endpoint, SandboxOptions};
 use crate::world::{OPERATOR, World, condition, eventually, is_ready, last_refreshed, now, rule};
@@ -37,6 +38,9 @@ async fn ask(world: &World, token: Option<&str>, method: Method, path: &str) -> 
     }
     if path.ends_with("/confirm") {
         request = request.json(&json!({ "confirmation": "x.y" }));
+    }
+    if method == Method::POST && (path.ends_with("/messages") || path.contains("/actions/")) {
+        request = request.json(&json!({}));
     }
     let answer = request.send().await.unwrap();
     let headers = answer
@@ -178,6 +182,89 @@ async fn every_actor_at_every_endpoint() {
     assert_eq!(ask(&world, Some(&viewer), Method::GET, HERE).await.status, 200);
     roles.delete("viewer", &kube::api::DeleteParams::default()).await.unwrap();
     eventually("the right is gone", async || ask(&world, Some(&viewer), Method::GET, HERE).await.status == 403).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_right_to_act_reaches_its_own_endpoint() {
+    let Some(world) = World::start("each_right_to_act_reaches_its_own_endpoint").await else { return };
+    let (_sandbox, app, _) = with_app(&world, None).await;
+    let _operator = world.operator().await;
+    world.tenant("acme").await;
+    world.tenant("globex").await;
+    let admin = world.admin_of("acme").await;
+    let globex = world.admin_of("globex").await;
+    world.connect(&admin, "acme", "web", "app").await;
+    world.wait("acme", "web.app", "ready", is_ready).await;
+    let on = |verbs: &[&str], what: &str| rule(verbs, &[&format!("projectintegrations/{what}")]);
+    let every = ["get", "create", "update", "patch", "delete", "list", "watch"];
+    let acting = ["messages", "actions", "token", "proxy"].map(|what| format!("projectintegrations/{what}"));
+    let acting = acting.each_ref().map(String::as_str);
+    let mut of_other = rule(&every, &acting);
+    of_other.resource_names = Some(vec!["other.app".to_owned()]);
+    let mut of_web = rule(&every, &acting);
+    of_web.resource_names = Some(vec!["web.app".to_owned()]);
+    let resources = ["projectintegrations", "projectintegrations/install", "projectintegrations/credentials"];
+
+    let endpoints = [
+        (Method::POST, "messages"),
+        (Method::GET, "actions"),
+        (Method::POST, "actions/send-message"),
+        (Method::GET, "token"),
+        (Method::GET, "proxy/echo/a"),
+        (Method::HEAD, "proxy/echo/a"),
+        (Method::POST, "proxy/echo/a"),
+        (Method::PUT, "proxy/echo/a"),
+        (Method::PATCH, "proxy/echo/a"),
+        (Method::DELETE, "proxy/echo/a"),
+    ];
+    // What may be asked is refused for its content where it has to have one, and done where not.
+    let allowed = [400, 200, 400, 200, 200, 200, 200, 200, 200, 200];
+    let nothing = [403; 10];
+    let only = |places: &[usize]| std::array::from_fn(|at| if places.contains(&at) { allowed[at] } else { 403 });
+    for (actor, rules, expected) in [
+        ("messages", vec![on(&["create"], "messages")], only(&[0])),
+        ("reads-messages", vec![on(&["get", "list", "update"], "messages")], nothing),
+        ("lists-actions", vec![on(&["get"], "actions")], only(&[1])),
+        ("acts", vec![on(&["create"], "actions")], only(&[2])),
+        ("has-token", vec![on(&["get"], "token")], only(&[3])),
+        ("makes-token", vec![on(&["create", "list"], "token")], nothing),
+        ("proxy-get", vec![on(&["get"], "proxy")], only(&[4, 5])),
+        ("proxy-create", vec![on(&["create"], "proxy")], only(&[6])),
+        ("proxy-update", vec![on(&["update"], "proxy")], only(&[7])),
+        ("proxy-patch", vec![on(&["patch"], "proxy")], only(&[8])),
+        ("proxy-delete", vec![on(&["delete"], "proxy")], only(&[9])),
+        ("everything-else", vec![rule(&every, &resources)], nothing),
+        (
+            "edits",
+            vec![
+                rule(&every, &["projectintegrations"]),
+                on(&["get", "create"], "messages"),
+                on(&["get", "create"], "actions"),
+            ],
+            only(&[0, 1, 2]),
+        ),
+        ("of-web", vec![of_web], allowed),
+        ("of-other", vec![of_other], nothing),
+    ] {
+        let token = world.caller("acme", actor, &rules).await;
+        for ((method, rest), status) in endpoints.iter().zip(expected) {
+            let answer = ask(&world, Some(&token), method.clone(), &format!("{HERE}/app/{rest}")).await;
+            assert_eq!(answer.status, status, "{actor}: {method} {rest}: {}", answer.body);
+        }
+    }
+    assert!(app.posted.lock().unwrap().is_empty());
+
+    // Nobody without a token; and another tenant's administrator cannot tell this tenant from one that is not there.
+    for (method, rest) in &endpoints {
+        let path = format!("{HERE}/app/{rest}");
+        assert_eq!(ask(&world, None, method.clone(), &path).await.status, 401, "{method} {rest}");
+        let forbidden = ask(&world, Some(&globex), method.clone(), &path).await;
+        assert_eq!(forbidden.status, 403, "{method} {rest}");
+        for tenant in ["unknown", OPERATOR] {
+            let path = path.replace("/acme/", &format!("/{tenant}/"));
+            assert_eq!(ask(&world, Some(&globex), method.clone(), &path).await, forbidden, "{method} {path}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,8 @@
-//! Using connections: messages, actions, tokens and the proxy, against emulators that others wrote, and against an API that
-//! writes down what reaches it.
+//! Using connections: messages, actions, tokens and the proxy, against an API that writes down what reaches it.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,8 +17,6 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::sandbox::{Consent, Sandbox, SandboxOptions};
-use crate::servers;
-use crate::servers::{Emulate, EmulateOptions};
 use crate::world::{Flags, World, is_ready, rule};
 
 /// Bytes of a large body, and the largest step in which it is sent.
@@ -27,11 +25,13 @@ const CHUNK: usize = 64 << 10;
 
 /// An app's API on this machine.
 #[derive(Clone, Default)]
-struct App {
+pub struct App {
     /// Tokens that it does not take any more.
     refused: Arc<Mutex<HashSet<String>>>,
     /// What was posted: credential and body.
-    posted: Arc<Mutex<Vec<(String, Value)>>>,
+    pub posted: Arc<Mutex<Vec<(String, Value)>>>,
+    /// How often it was asked while it wanted fewer requests.
+    busy: Arc<AtomicUsize>,
 }
 
 impl App {
@@ -40,6 +40,7 @@ impl App {
         let routes = Router::new()
             .route("/v2/echo/{*rest}", any(echo))
             .route("/v2/guarded", any(guarded))
+            .route("/v2/busy", get(busy))
             .route("/v2/large", get(large).post(swallow))
             .route("/v2/away", get(async || (StatusCode::FOUND, [("location", "https://evil.example/")])))
             .route("/v2/near", get(async || (StatusCode::FOUND, [("location", "/v2/echo/there?a=b")])))
@@ -82,6 +83,11 @@ async fn guarded(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Res
     Json(json!({ "ok": true, "bytes": body.len() })).into_response()
 }
 
+async fn busy(State(app): State<App>) -> Response {
+    app.busy.fetch_add(1, Ordering::Relaxed);
+    (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "5")], "slower").into_response()
+}
+
 async fn large() -> Response {
     let chunk = Bytes::from(vec![b'x'; CHUNK]);
     let chunks = futures::stream::iter((0..LARGE / CHUNK).map(move |_| Ok::<_, Infallible>(chunk.clone())));
@@ -116,7 +122,7 @@ async fn message(State(app): State<App>, headers: HeaderMap, Json(body): Json<Va
 }
 
 /// A sandbox that asks nobody, the app's API, and a provider of both with a bot.
-async fn with_app(world: &World, lifetime: Option<u32>) -> (Sandbox, App, String) {
+pub async fn with_app(world: &World, lifetime: Option<u32>) -> (Sandbox, App, String) {
     let options =
         SandboxOptions { consent: Consent::Allow(None), access_token_lifetime: lifetime, ..SandboxOptions::default() };
     let sandbox = Sandbox::start(options);
@@ -153,11 +159,11 @@ async fn with_app(world: &World, lifetime: Option<u32>) -> (Sandbox, App, String
     (sandbox, app, address)
 }
 
-fn path(tenant: &str, rest: &str) -> String {
+pub fn path(tenant: &str, rest: &str) -> String {
     format!("/v1/tenants/{tenant}/projects/web/integrations/{rest}")
 }
 
-async fn send(world: &World, token: &str, method: http::Method, path: &str, body: Option<Value>) -> (u16, Value) {
+pub async fn send(world: &World, token: &str, method: http::Method, path: &str, body: Option<Value>) -> (u16, Value) {
     let mut request = world.http.request(method, format!("{}{path}", world.public_url)).bearer_auth(token);
     if let Some(body) = body {
         request = request.json(&body);
@@ -168,122 +174,8 @@ async fn send(world: &World, token: &str, method: http::Method, path: &str, body
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
-async fn post_to(world: &World, token: &str, path: &str, body: Value) -> (u16, Value) {
+pub async fn post_to(world: &World, token: &str, path: &str, body: Value) -> (u16, Value) {
     send(world, token, http::Method::POST, path, Some(body)).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn slack_and_github_are_acted_on() {
-    if !servers::available() {
-        return;
-    }
-    let Some(world) = World::start("slack_and_github_are_acted_on").await else { return };
-    let callback = |type_: &str| format!("{}/api/public/integrations/{type_}/callback", world.public_url);
-    let mut options = EmulateOptions::new(&callback("slack"));
-    options.redirect_uris.push(callback("github"));
-    let emulate = Emulate::start(&["slack", "github"], options).await;
-    let (slack, github) = (emulate.slack().to_owned(), emulate.github().to_owned());
-    let description = json!({
-        "preset": "slack",
-        "oauth2": {
-            "authorizationURL": format!("{slack}/oauth/v2/authorize"),
-            "tokenURL": format!("{slack}/api/oauth.v2.access"),
-            "scopes": ["chat:write", "channels:read", "channels:history"],
-            "revocation": { "url": format!("{slack}/api/auth.revoke") },
-        },
-        "api": { "baseURL": format!("{slack}/api") },
-        "identity": { "url": format!("{slack}/api/auth.test") },
-    });
-    world.provider("slack", &emulate.client_id, &emulate.client_secret, description).await;
-    let description = json!({
-        "preset": "github",
-        "oauth2": {
-            "authorizationURL": format!("{github}/login/oauth/authorize"),
-            "tokenURL": format!("{github}/login/oauth/access_token"),
-            "revocation": { "url": format!("{github}/applications/{{client_id}}/grant") },
-        },
-        "api": { "baseURL": github },
-        "identity": { "url": format!("{github}/user") },
-    });
-    world.provider("github", &emulate.client_id, &emulate.client_secret, description).await;
-    let _operator = world.operator().await;
-    world.tenant("acme").await;
-    let token = world.admin_of("acme").await;
-    for type_ in ["slack", "github"] {
-        world.connect(&token, "acme", "web", type_).await;
-        world.wait("acme", &format!("web.{type_}"), "ready", is_ready).await;
-    }
-
-    // The channel as the workspace itself tells it; the emulator lists by POST alone.
-    let bot = world.secret("acme", "web.slack").await.unwrap()["access_token"].clone();
-    let url = format!("{slack}/api/conversations.list");
-    let listed: Value = world.http.post(url).bearer_auth(&bot).send().await.unwrap().json().await.unwrap();
-    let channel = listed["channels"][0]["id"].as_str().unwrap_or_else(|| panic!("{listed}")).to_owned();
-    let message = json!({ "channel": channel, "text": "Disk full" });
-    let (status, posted) = post_to(&world, &token, &path("acme", "slack/messages"), message).await;
-    assert_eq!(status, 200, "{posted}");
-    let ts = posted["result"]["id"].as_str().unwrap().to_owned();
-    let (status, answered) = post_to(
-        &world,
-        &token,
-        &path("acme", "slack/actions/send-message"),
-        json!({ "channel": channel, "text": "Still full", "thread": ts }),
-    )
-    .await;
-    assert_eq!(status, 200, "{answered}");
-    let url = format!("{slack}/api/conversations.history");
-    let asked = world.http.post(url).bearer_auth(&bot).json(&json!({ "channel": channel }));
-    let history: Value = asked.send().await.unwrap().json().await.unwrap();
-    let messages = history["messages"].as_array().unwrap();
-    assert!(messages.iter().any(|message| message["ts"] == ts.as_str() && message["text"] == "Disk full"), "{history}");
-
-    // A refusal has Slack's own word and what to do.
-    let nowhere = json!({ "channel": "C404", "text": "hi" });
-    let (status, refused) = post_to(&world, &token, &path("acme", "slack/messages"), nowhere).await;
-    assert_eq!(
-        (status, &refused["code"], &refused["app"]["code"]),
-        (422, &json!("app_refused"), &json!("channel_not_found"))
-    );
-    assert!(refused["error"].as_str().unwrap().contains("use the id of a channel"), "{refused}");
-
-    // What does not fit the schema is never sent, and values are not repeated.
-    let wrong = json!({ "channel": 7, "text": "canary-of-the-text", "colour": "red" });
-    let (status, refused) = post_to(&world, &token, &path("acme", "slack/messages"), wrong).await;
-    assert_eq!((status, &refused["code"]), (400, &json!("invalid_input")), "{refused}");
-    let told = refused["error"].as_str().unwrap();
-    assert!(told.contains("/channel") && told.contains("colour") && !told.contains("canary"), "{told}");
-    let (status, unknown) = post_to(&world, &token, &path("acme", "slack/actions/fly"), json!({})).await;
-    assert_eq!((status, &unknown["code"]), (404, &json!("action_not_found")));
-    assert!(unknown["error"].as_str().unwrap().contains("send-message"));
-    let (status, none) =
-        post_to(&world, &token, &path("acme", "slack/actions/send-webhook-message"), json!({ "text": "hi" })).await;
-    assert_eq!((status, &none["code"]), (409, &json!("not_granted")), "{none}");
-
-    let (status, actions) = send(&world, &token, http::Method::GET, &path("acme", "github/actions"), None).await;
-    assert_eq!(status, 200);
-    let create = actions["actions"].as_array().unwrap().iter().find(|action| action["name"] == "create-issue");
-    assert_eq!(create.unwrap()["input"]["required"], json!(["owner", "repo", "title"]));
-
-    // An issue, by the repository that GitHub's own API makes.
-    let own = world.secret("acme", "web.github").await.unwrap()["access_token"].clone();
-    let made = world.http.post(format!("{github}/user/repos")).bearer_auth(&own).header("user-agent", "test");
-    let made: Value = made.json(&json!({ "name": "hello" })).send().await.unwrap().json().await.unwrap();
-    let owner = made["owner"]["login"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
-    let issue = json!({ "owner": owner, "repo": "hello", "title": "Disk full", "body": "Since noon" });
-    let (status, created) = post_to(&world, &token, &path("acme", "github/actions/create-issue"), issue).await;
-    assert_eq!(status, 200, "{created}");
-    let number = created["result"]["number"].as_u64().unwrap();
-    let comment = json!({ "owner": owner, "repo": "hello", "number": number, "text": "Me too" });
-    let (status, commented) = post_to(&world, &token, &path("acme", "github/actions/comment-issue"), comment).await;
-    assert_eq!(status, 200, "{commented}");
-    let url = format!("{github}/repos/{owner}/hello/issues/{number}");
-    let seen: Value =
-        world.http.get(url).bearer_auth(&own).header("user-agent", "test").send().await.unwrap().json().await.unwrap();
-    assert_eq!((&seen["title"], &seen["comments"]), (&json!("Disk full"), &json!(1)), "{seen}");
-
-    // The same with the API itself, by the proxy.
-    let (status, user) = send(&world, &token, http::Method::GET, &path("acme", "github/proxy/user"), None).await;
-    assert_eq!((status, &user["login"]), (200, &json!(owner)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -451,6 +343,42 @@ async fn the_proxy_passes_on_what_it_should() {
     let answer = upload.send().await.unwrap();
     assert_eq!(answer.status(), 409);
     assert_eq!(answer.json::<Value>().await.unwrap()["code"], "token_refreshed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_the_app_stops_one_connection() {
+    let Some(world) = World::start("a_limit_of_the_app_stops_one_connection").await else { return };
+    let (sandbox, app, _) = with_app(&world, None).await;
+    let _operator = world.operator().await;
+    world.tenant("acme").await;
+    let token = world.admin_of("acme").await;
+    for (project, workspace) in [("web", "W-ACME"), ("other", "W-GLOBEX")] {
+        sandbox.reconfigure(|options| options.consent = Consent::Allow(Some(workspace.to_owned())));
+        world.connect(&token, "acme", project, "app").await;
+        world.wait("acme", &format!("{project}.app"), "ready", is_ready).await;
+    }
+    let url = |rest: &str| format!("{}{}", world.public_url, path("acme", rest));
+    let get = |rest: &str| world.http.get(url(rest)).bearer_auth(&token).send();
+
+    let said = get("app/proxy/busy").await.unwrap();
+    assert_eq!((said.status().as_u16(), &said.headers()["retry-after"]), (429, &"5".parse().unwrap()));
+    assert_eq!(said.text().await.unwrap(), "slower", "the first answer is the app's own");
+    // From now on the app is left alone, whatever is asked for, and by whichever way.
+    let refused = get("app/proxy/busy").await.unwrap();
+    assert_eq!(refused.status(), 429);
+    let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=5).contains(&wait), "{wait}");
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "app_rate_limited");
+    let (status, told) =
+        post_to(&world, &token, &path("acme", "app/messages"), json!({ "channel": "1", "text": "hi" })).await;
+    assert_eq!((status, &told["code"]), (429, &json!("app_rate_limited")), "{told}");
+    assert_eq!(app.busy.load(Ordering::Relaxed), 1);
+    assert!(app.posted.lock().unwrap().is_empty());
+
+    let others = path("acme", "app/proxy/echo/a").replace("/web/", "/other/");
+    assert_eq!(send(&world, &token, http::Method::GET, &others, None).await.0, 200, "another connection");
+    tokio::time::sleep(Duration::from_secs(wait)).await;
+    assert_eq!(get("app/proxy/echo/a").await.unwrap().status(), 200, "the time is over");
 }
 
 /// One GET as it stands.

@@ -35,7 +35,7 @@ struct Call {
 }
 
 /// The preset at the emulator's addresses. The emulator has no `calendarList/primary`; the list says as little.
-fn google(base: &str) -> Value {
+pub fn google(base: &str) -> Value {
     json!({
         "preset": "google-calendar",
         "oauth2": {
@@ -49,7 +49,7 @@ fn google(base: &str) -> Value {
 }
 
 /// The preset at the emulator's addresses. The emulator has no `/organization`.
-fn microsoft(base: &str) -> Value {
+pub fn microsoft(base: &str) -> Value {
     json!({
         "preset": "teams",
         "oauth2": {
@@ -62,7 +62,7 @@ fn microsoft(base: &str) -> Value {
 }
 
 /// The preset at the emulator's addresses.
-fn linear(base: &str) -> Value {
+pub fn linear(base: &str) -> Value {
     json!({
         "preset": "linear",
         "oauth2": {
@@ -187,7 +187,7 @@ async fn comes_and_goes(world: &World, emulate: &Emulate, token: &str, app: &App
     assert_eq!(status == 400, app.revocation_path.is_some(), "{service}: the refresh token is dead: {status}");
 }
 
-async fn connect(world: &World, token: &str, service: &str) {
+pub async fn connect(world: &World, token: &str, service: &str) {
     let landed = world.connect_as(&mut Browser::as_user(PERSON), token, "acme", "web", service).await;
     assert!(landed.ends_with("status=success"), "{service}: {landed}");
 }

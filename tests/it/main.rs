@@ -23,6 +23,8 @@ mod documented;
 mod helm;
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
+#[path = "../schemathesis/mod.rs"]
+mod schemathesis;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod world;
@@ -30,6 +32,8 @@ mod world;
 mod access;
 mod account;
 mod acting;
+mod acting_by_plugin;
+mod acting_on_emulators;
 mod admission;
 mod adopt;
 mod api_keys;
@@ -41,6 +45,7 @@ mod chart_jobs;
 mod clients;
 mod collector;
 mod connect;
+mod contract;
 mod counts;
 mod doctor;
 mod emulators;

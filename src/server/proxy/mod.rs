@@ -14,8 +14,11 @@ use axum::response::Response;
 use futures::{Stream, StreamExt as _};
 use http::header::{CONTENT_LENGTH, LOCATION, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 use url::Url;
+
+pub use confine::Outside;
 
 use super::Shared;
 use super::auth::{Caller, Right};
@@ -23,9 +26,9 @@ use super::error::ApiError;
 use super::ids::Target;
 use super::in_use::InUse;
 use super::limits::Allowance;
-use crate::act::{Failure, Refusal};
+use crate::act::{Failure, Refusal, is_limit};
 use crate::provider::gate::{Busy, Why};
-use crate::provider::outbound::{SendError, StreamRequest};
+use crate::provider::outbound::{SendError, StreamRequest, retry_after};
 
 /// The action's name in metrics.
 const PROXY: &str = "proxy";
@@ -167,7 +170,9 @@ impl Passing<'_> {
         };
         match self.state.flow.outbound.stream(request).await {
             Ok(answer) => {
-                if answer.status().is_server_error() {
+                if is_limit(answer.status(), answer.headers()) {
+                    admission.limited(retry_after(answer.headers(), Timestamp::now()));
+                } else if answer.status().is_server_error() {
                     admission.failed();
                 } else {
                     admission.succeeded();
@@ -247,12 +252,3 @@ where
         }
     })
 }
-
-/// So that errors of this module are answers like all others.
-impl From<confine::Outside> for ApiError {
-    fn from(outside: confine::Outside) -> Self {
-        Self::Outside(outside)
-    }
-}
-
-pub use confine::Outside;
