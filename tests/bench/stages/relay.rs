@@ -14,6 +14,7 @@ use crate::field::Field;
 use crate::meter::{cpu, percentile};
 use crate::servers;
 use crate::setting;
+use crate::world::rule;
 
 /// Bytes of a body.
 const BODY: usize = 1024;
@@ -76,7 +77,7 @@ fn compare(what: &str, at_once: usize, plain: &Series, relayed: &Series) {
 pub async fn measure(field: &mut Field) {
     println!("\nrelay: bodies of {BODY} bytes");
     let http = &servers::http_client();
-    let token = &field.world.admin_of("model").await;
+    let token = &field.world.caller("model", "relay", &[rule(&["create"], &["projectintegrations/proxy"])]).await;
     let (upstream, public) = (&field.upstream, &field.world.public_url);
     let body = "x".repeat(BODY);
     let path = "/v1/tenants/model/projects/model/integrations/app/proxy/echo";
