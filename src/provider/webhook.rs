@@ -26,6 +26,8 @@ pub struct WebhookRules {
     pub json_field: Option<String>,
     /// What tells a delivery from others.
     pub id: Option<Arc<Expression>>,
+    /// When it happened.
+    pub time: Option<Arc<Expression>>,
     /// What happened.
     pub type_: Option<Arc<Expression>>,
     /// Fields of what is handed on in place of the body; the body itself where there are none.

@@ -305,11 +305,17 @@ impl Desk {
             self.metrics.event(name, "not_served");
             return Ok(Outcome::Dropped);
         }
+        let uid = integration.uid().unwrap_or_default();
+        let event = Event { id: format!("{}:{uid}", event.id), ..event.clone() };
+        let ended = format!("ended {}", event.id);
         if let Some(held) = &target.held
             && proved.says_ended(held)
+            && !self.delivered.contains_key(&ended)
         {
             end(&flow.grants, &held.view.name, held).await.map_err(|error| Refused::Grant(Arc::new(error)))?;
             self.lookup.forget(&held.view.name).await;
+            // Said again, it is of the connection that has ended, and not of one that was made since.
+            self.delivered.insert(ended, ()).await;
             self.metrics.webhook(name, "ended");
             let name = integration.name_any();
             tracing::info!(namespace, name, "the app says that this connection has ended");
@@ -318,8 +324,6 @@ impl Desk {
             self.metrics.event(name, "no_receiver");
             return Ok(Outcome::Dropped);
         }
-        let uid = integration.uid().unwrap_or_default();
-        let event = Event { id: format!("{}:{uid}", event.id), ..event.clone() };
         if self.delivered.contains_key(&event.id) {
             self.metrics.event(name, "duplicate");
             return Ok(Outcome::Dropped);

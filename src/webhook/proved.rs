@@ -49,9 +49,17 @@ impl Proved<'_> {
         self.rules.deadline.saturating_sub(self.arrived.since.elapsed() + MARGIN).max(LEAST)
     }
 
-    /// The word of the app that a connection has ended.
+    /// When it happened, as far as the app says.
+    fn happened_at(&self) -> Option<Timestamp> {
+        let told = self.rules.time.as_ref().and_then(|time| time.evaluate(&self.variables).ok());
+        told.and_then(|told| moment(&told)).or(self.sent)
+    }
+
+    /// The word of the app that a connection has ended. Tokens that were given later are not meant: an app sends again what it
+    /// was not told to have arrived, perhaps after somebody has connected anew.
     pub(super) fn says_ended(&self, held: &Held) -> bool {
-        if self.rules.ended_when.is_empty() {
+        let obtained_at = held.grant.tokens.obtained_at;
+        if self.rules.ended_when.is_empty() || self.happened_at().is_some_and(|at| at < obtained_at) {
             return false;
         }
         let variables = Variables { metadata: json!(held.grant.metadata), ..self.variables.clone() };
@@ -81,7 +89,7 @@ impl Proved<'_> {
         Event {
             id: text(&self.rules.id).unwrap_or_else(digest),
             happened: text(&self.rules.type_).unwrap_or_else(|| "event".to_owned()),
-            time: self.sent.unwrap_or_else(Timestamp::now),
+            time: self.happened_at().unwrap_or_else(Timestamp::now),
             content_type,
             data,
         }
@@ -93,6 +101,38 @@ impl Proved<'_> {
     }
 }
 
+/// A moment as apps write it: seconds or milliseconds since 1970, or RFC 3339. Seconds have ten digits until the year 2286.
+fn moment(value: &Value) -> Option<Timestamp> {
+    let text = match value {
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.clone(),
+        _ => return None,
+    };
+    match text.parse::<i64>() {
+        Ok(number) if number > 9_999_999_999 => Timestamp::from_millisecond(number).ok(),
+        Ok(number) => Timestamp::from_second(number).ok(),
+        Err(_) => text.parse().ok(),
+    }
+}
+
 fn is_true(expression: &Expression, variables: &Variables) -> bool {
     matches!(expression.evaluate(variables), Ok(Value::Bool(true)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_in_several_ways() {
+        let expected = "2026-12-01T12:00:00Z".parse().ok();
+        for told in
+            [json!(1_796_126_400), json!("1796126400"), json!(1_796_126_400_000_i64), json!("2026-12-01T12:00:00Z")]
+        {
+            assert_eq!(moment(&told), expected, "{told}");
+        }
+        for told in [json!(null), json!(""), json!("soon"), json!(1.5), json!({})] {
+            assert_eq!(moment(&told), None, "{told}");
+        }
+    }
 }

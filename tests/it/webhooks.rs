@@ -105,6 +105,7 @@ async fn connected(world: &World) -> (Sandbox, Operator, String) {
             "timestamp": { "header": "X-App-Timestamp", "tolerance": "5m" },
             "handshakes": [{ "when": "request.body.type == 'url_verification'", "text": "request.body.challenge" }],
             "id": "request.body.id",
+            "time": "request.body.at",
             "type": "request.body.type",
             "routes": [{ "request": "request.body.workspace", "metadata": "workspaceId" }],
             "endedWhen": ["request.body.type == 'uninstalled'"],
@@ -204,6 +205,15 @@ async fn what_an_app_says_reaches_whom_it_concerns() {
     let before = acme.taken().len();
     assert_eq!(send(&world, SHARED, SECRET, &late).await.0, 200);
     assert_eq!(acme.taken().len(), before + 1);
+
+    // The app's word that a connection has ended, but an older one, said once more.
+    let long_ago = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() - 3600).unwrap();
+    let old = json!({ "id": "Ev0", "type": "uninstalled", "workspace": "W-ACME", "at": long_ago.as_second() });
+    assert_eq!(send(&world, SHARED, SECRET, &old).await.0, 200);
+    assert_eq!(acme.taken().last().unwrap().0["ce-time"], long_ago.to_string().as_str());
+    assert!(world.grant("acme", "web.app").await.is_some());
+    let refused = operator.metric("integration_operator_webhooks_total{provider=\"app\",verdict=\"ended\"}").await;
+    assert!(refused < 1.0, "{refused}");
 
     // The app's word that a connection has ended.
     let ended = json!({ "id": "Ev5", "type": "uninstalled", "workspace": "W-ACME" });

@@ -33,6 +33,12 @@ pub struct Webhooks {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub id: Option<String>,
+    /// When it happened: CEL over `request` that gives seconds or milliseconds since 1970, or RFC 3339, such as
+    /// `request.body.event_time`; the time that it was sent where it yields nothing. What an app sends again keeps it, so that
+    /// no connection is ended by what is older than its tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub time: Option<String>,
     /// What happened: CEL over `request`, such as `request.body.event.type`.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]

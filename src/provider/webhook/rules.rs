@@ -99,6 +99,7 @@ impl WebhookRules {
             handshakes,
             json_field: webhooks.json_field.clone(),
             id: optional("webhooks.id", &webhooks.id)?,
+            time: optional("webhooks.time", &webhooks.time)?,
             type_: optional("webhooks.type", &webhooks.type_)?,
             data: expressions("webhooks.data", &webhooks.data, &["request"])?,
             routes: webhooks
