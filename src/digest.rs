@@ -31,9 +31,10 @@ pub fn authenticate(key: &[u8], purpose: &str, text: &str) -> String {
     URL_SAFE_NO_PAD.encode(context.sign())
 }
 
-/// Whether two strings are equal, in a time that depends on their lengths only.
-pub fn equal(left: &str, right: &str) -> bool {
-    left.len() == right.len() && left.bytes().zip(right.bytes()).fold(0, |acc, (a, b)| acc | (a ^ b)) == 0
+/// Whether two secrets are equal, in a time that depends on their lengths only.
+pub fn equal(left: impl AsRef<[u8]>, right: impl AsRef<[u8]>) -> bool {
+    let (left, right) = (left.as_ref(), right.as_ref());
+    left.len() == right.len() && left.iter().zip(right).fold(0, |acc, (a, b)| acc | (a ^ b)) == 0
 }
 
 /// 256 random bits of the operating system, base64url without padding (43 characters, RFC 7636 §4.1).
@@ -46,7 +47,8 @@ pub fn random_token() -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         use std::fmt::Write as _;
         let _ = write!(text, "{byte:02x}");

@@ -3,6 +3,7 @@
 use kube::Resource;
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
+use kube::runtime::watcher;
 
 /// One place in which integrations and tenants' providers are watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,17 @@ impl Place {
             Self::Cluster => Api::all(client.clone()),
             Self::Namespace(name) => Api::namespaced(client.clone(), name),
         }
+    }
+}
+
+/// An event of a watch with what is kept of its object.
+pub fn keeping<K, T>(event: watcher::Event<K>, keep: impl FnOnce(K) -> T) -> watcher::Event<T> {
+    match event {
+        watcher::Event::Apply(object) => watcher::Event::Apply(keep(object)),
+        watcher::Event::Delete(object) => watcher::Event::Delete(keep(object)),
+        watcher::Event::InitApply(object) => watcher::Event::InitApply(keep(object)),
+        watcher::Event::Init => watcher::Event::Init,
+        watcher::Event::InitDone => watcher::Event::InitDone,
     }
 }
 

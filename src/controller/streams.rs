@@ -28,7 +28,7 @@ use crate::grant::sharing;
 use crate::grant::store::{GRANT, INSTALLATION_LABEL, KIND_LABEL};
 use crate::grant::{GrantView, Owner};
 use crate::shard::Shard;
-use crate::watching::{Place, strip, strip_to_annotations};
+use crate::watching::{Place, keeping, strip, strip_to_annotations};
 
 /// How long changes of namespaces are gathered before anybody is woken.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -51,13 +51,7 @@ fn own_secrets<K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static>(
     let stream = watcher(api, config)
         .default_backoff()
         .modify(|secret| strip_to_annotations(secret, INSTALLATION_LABEL))
-        .map_ok(move |event| match event {
-            watcher::Event::Apply(secret) => watcher::Event::Apply(keep(secret)),
-            watcher::Event::Delete(secret) => watcher::Event::Delete(keep(secret)),
-            watcher::Event::Init => watcher::Event::Init,
-            watcher::Event::InitApply(secret) => watcher::Event::InitApply(keep(secret)),
-            watcher::Event::InitDone => watcher::Event::InitDone,
-        })
+        .map_ok(move |event| keeping(event, keep))
         .reflect(writer)
         .touched_objects();
     (store, stream.boxed())

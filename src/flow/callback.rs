@@ -292,7 +292,7 @@ impl Flow {
         let parked = attempt.parked.as_ref().ok_or(ConfirmError::Invalid)?;
         let same_flow = attempt.integration.namespace == who.namespace
             && attempt.integration.name == who.name
-            && equal(&parked.confirmation, &short_hash(&["confirmation", secret]));
+            && equal(&parked.confirmation, short_hash(&["confirmation", secret]));
         if !same_flow || parked.deadline <= Self::now() {
             return Err(ConfirmError::Invalid);
         }

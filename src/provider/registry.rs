@@ -66,7 +66,7 @@ struct Inner {
 pub type ProviderName = (ProviderKind, Option<String>, String);
 
 /// Namespace and name.
-type SecretName = (String, String);
+pub type SecretName = (String, String);
 
 /// Credentials, and when they were read; `None` when they are to be read again.
 type Read = (Option<Instant>, Arc<ClientCredentials>);
@@ -335,10 +335,7 @@ impl Registry {
 
     /// The credentials of a provider's client, not older than a minute.
     pub async fn credentials(&self, provider: &Provider) -> Result<Arc<ClientCredentials>, CredentialsError> {
-        let Some(name) = provider.client_secret_name.clone() else {
-            return Err(CredentialsError::NoReference { provider: provider.reference.name.clone() });
-        };
-        let namespace = provider.reference.namespace.clone().unwrap_or_else(|| self.inner.own_namespace.clone());
+        let (namespace, name) = self.referenced(provider)?;
         let client = provider.oauth.as_ref();
         let key = (namespace.clone(), name.clone());
         if let Some((at, credentials)) = lock(&self.inner.credentials).get(&key)
@@ -382,18 +379,21 @@ impl Registry {
     }
 
     /// Namespace and name of the Secret with a provider's client.
-    pub fn client_secret(&self, provider: &Provider) -> Option<(String, String)> {
+    pub fn client_secret(&self, provider: &Provider) -> Option<SecretName> {
         let namespace = provider.reference.namespace.clone().unwrap_or_else(|| self.inner.own_namespace.clone());
         Some((namespace, provider.client_secret_name.clone()?))
+    }
+
+    /// The same for a provider that needs one.
+    fn referenced(&self, provider: &Provider) -> Result<SecretName, CredentialsError> {
+        let missing = || CredentialsError::NoReference { provider: provider.reference.name.clone() };
+        self.client_secret(provider).ok_or_else(missing)
     }
 
     /// A further value of the Secret with a provider's client, such as a bot's token. Read each time: it is seldom wanted, and
     /// is kept nowhere.
     pub async fn application_credential(&self, provider: &Provider, key: &str) -> Result<Sensitive, CredentialsError> {
-        let Some(name) = provider.client_secret_name.clone() else {
-            return Err(CredentialsError::NoReference { provider: provider.reference.name.clone() });
-        };
-        let namespace = provider.reference.namespace.clone().unwrap_or_else(|| self.inner.own_namespace.clone());
+        let (namespace, name) = self.referenced(provider)?;
         let secrets: Api<Secret> = Api::namespaced(self.inner.client.clone(), &namespace);
         let failed = |source| CredentialsError::Api {
             namespace: namespace.clone(),
@@ -407,9 +407,8 @@ impl Registry {
 
     /// Looks at the Secret again next time: the provider refused these credentials.
     pub fn forget_credentials(&self, provider: &Provider) {
-        let namespace = provider.reference.namespace.as_ref().unwrap_or(&self.inner.own_namespace);
-        if let Some(name) = &provider.client_secret_name
-            && let Some((at, _)) = lock(&self.inner.credentials).get_mut(&(namespace.clone(), name.clone()))
+        if let Some(secret) = self.client_secret(provider)
+            && let Some((at, _)) = lock(&self.inner.credentials).get_mut(&secret)
         {
             *at = None;
         }

@@ -1,13 +1,14 @@
 //! `…/webhook`: what apps send by themselves. No token is asked for: a request proves itself by its signature.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use futures::StreamExt as _;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
-use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -44,8 +45,7 @@ pub(super) async fn shared(State(state): State<Shared>, place: Place, request: R
 pub(super) async fn own(State(state): State<Shared>, target: Target, request: Request) -> Result<Response, ApiError> {
     let since = Instant::now();
     let namespace = state.flow.tenants.namespace_of(&target.tenant).ok_or(ApiError::NoSuchPath)?;
-    let found = state.desk.integration(&state.flow, &namespace, &target.name()).await?;
-    let (integration, provider) = found;
+    let (integration, provider) = state.desk.integration(&state.flow, &namespace, &target.name()).await?;
     if integration.spec.tenant_id != target.tenant {
         return Err(ApiError::NoSuchPath);
     }
@@ -59,7 +59,7 @@ async fn arrived(
     provider: &Provider,
     request: Request,
     since: Instant,
-) -> Result<(Arrived, Vec<OwnedSemaphorePermit>), ApiError> {
+) -> Result<(Arrived, Option<OwnedSemaphorePermit>), ApiError> {
     let most = provider.webhooks.as_ref().map_or(0, |rules| rules.max_bytes);
     let (head, body) = request.into_parts();
     let query = head.uri.query().unwrap_or_default().to_owned();
@@ -72,12 +72,12 @@ async fn whole(
     headers: &HeaderMap,
     body: Body,
     most: usize,
-) -> Result<(Bytes, Vec<OwnedSemaphorePermit>), ApiError> {
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| usize::try_from(length).is_ok_and(|length| length > most)) {
         return Err(ApiError::TooLarge);
     }
-    let (mut bytes, mut held) = (Vec::new(), Vec::new());
+    let (mut bytes, mut held) = (Vec::new(), None::<OwnedSemaphorePermit>);
     let mut chunks = body.into_data_stream();
     let read = async {
         loop {
@@ -89,7 +89,11 @@ async fn whole(
                 return Err(ApiError::TooLarge);
             }
             let room = u32::try_from(chunk.len()).map_err(|_| ApiError::TooLarge)?;
-            held.push(Arc::clone(bodies).try_acquire_many_owned(room).map_err(|_| ApiError::Crowded)?);
+            let room = Arc::clone(bodies).try_acquire_many_owned(room).map_err(|_| ApiError::Crowded)?;
+            match &mut held {
+                Some(held) => held.merge(room),
+                None => held = Some(room),
+            }
             bytes.extend_from_slice(&chunk);
         }
     };
@@ -102,9 +106,7 @@ fn answer(reply: Reply) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = reply.status;
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert("content-security-policy", HeaderValue::from_static("sandbox; default-src 'none'"));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
     if let Some((kind, body)) = reply.body {
         headers.insert(CONTENT_TYPE, kind);
         *response.body_mut() = Body::from(body);

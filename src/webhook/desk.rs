@@ -78,7 +78,7 @@ pub enum Refused {
 
 /// Takes webhooks.
 pub struct Desk {
-    pub(super) lookup: Lookup,
+    lookup: Lookup,
     index: OnceCell<Index>,
     issuers: Issuers,
     delivered: Cache<String, ()>,
@@ -211,9 +211,8 @@ impl Desk {
         if let Some(reply) = answer(true) {
             return Ok(Err(reply?));
         }
-        let audience = provider.oauth.as_ref().map(|_| flow.registry.credentials(provider));
-        let audience = match (&rules.scheme.algorithm, audience) {
-            (Algorithm::Jwt(_), Some(credentials)) => credentials.await.ok(),
+        let audience = match &rules.scheme.algorithm {
+            Algorithm::Jwt(_) if provider.oauth.is_some() => flow.registry.credentials(provider).await.ok(),
             _ => None,
         };
         let issuer = self.issuers.keys(&flow.outbound, provider, &rules.scheme).await;

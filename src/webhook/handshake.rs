@@ -1,12 +1,11 @@
 //! Requests that are answered without anybody hearing of them, such as the challenge by which an app tries an endpoint.
 
-use std::fmt::Write as _;
-
 use http::StatusCode;
 use ring::hmac;
 use serde_json::{Map, Value};
 
 use super::key::Key;
+use crate::digest::hex;
 use crate::provider::expression::{EvaluateError, Variables};
 use crate::provider::webhook::{HandshakeRules, WebhookRules};
 
@@ -59,8 +58,5 @@ pub fn answer(rules: &HandshakeRules, variables: &Variables, keys: &[Key]) -> Re
 /// HMAC-SHA-256 in hexadecimal digits.
 fn authenticated(key: &Key, text: &str) -> String {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key.0), text.as_bytes());
-    tag.as_ref().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(tag.as_ref())
 }

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::grant::GrantView;
 use crate::grant::store::{GRANT, KIND_LABEL};
+use crate::watching::keeping;
 
 type Metadata = PartialObjectMeta<Secret>;
 
@@ -42,7 +43,7 @@ impl Index {
         let config = watcher::Config::default().labels(&format!("{KIND_LABEL}={GRANT}"));
         let shared = Arc::clone(&entries);
         let watching = tokio::spawn(async move {
-            let mut events = watcher(api, config).default_backoff().map_ok(|event| map(event, &entry)).boxed();
+            let mut events = watcher(api, config).default_backoff().map_ok(|event| keeping(event, entry)).boxed();
             let mut listing = Entries::default();
             while let Some(event) = events.next().await {
                 match event {
@@ -82,20 +83,11 @@ impl Drop for Index {
 /// The name of a grant and its hashes.
 type Entry = (Box<str>, Vec<Box<str>>);
 
-fn entry(grant: &Metadata) -> Entry {
+#[expect(clippy::needless_pass_by_value, reason = "a watch hands its objects on")]
+fn entry(grant: Metadata) -> Entry {
     let name = grant.metadata.name.as_deref().unwrap_or_default().into();
     let routes = GrantView::from_metadata(&grant.metadata).map(|view| view.summary.routes).unwrap_or_default();
     (name, routes.into_iter().map(String::into_boxed_str).collect())
-}
-
-fn map<A, B>(event: watcher::Event<A>, with: &impl Fn(&A) -> B) -> watcher::Event<B> {
-    match event {
-        watcher::Event::Apply(one) => watcher::Event::Apply(with(&one)),
-        watcher::Event::Delete(one) => watcher::Event::Delete(with(&one)),
-        watcher::Event::InitApply(one) => watcher::Event::InitApply(with(&one)),
-        watcher::Event::Init => watcher::Event::Init,
-        watcher::Event::InitDone => watcher::Event::InitDone,
-    }
 }
 
 /// A new list takes the place of what is known when it is complete.

@@ -6,13 +6,13 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 
 use super::handshake;
 use super::incoming::Incoming;
 use super::jwt::{Jwk, TokenError};
 use super::key::{BASE64, Key, KeyError};
 use super::verify::{Distrust, Keys, verify};
+use crate::digest::hex;
 use crate::provider::catalogue::preset;
 use crate::provider::resolved::tests::resolved;
 use crate::provider::webhook::WebhookRules;
@@ -170,13 +170,6 @@ fn vectors() -> Vec<Case> {
 
 fn tag(algorithm: hmac::Algorithm, key: &[u8], message: &[u8]) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(algorithm, key), message).as_ref().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Of the schemes without a published vector, requests that were signed here.

@@ -14,6 +14,7 @@ use super::incoming::Incoming;
 use super::jwt::{self, Jwk, TokenError};
 use super::key::{BASE64, Key, hex};
 use crate::api::provider::{SignatureEncoding, TimestampUnit};
+use crate::digest::equal;
 use crate::provider::expression::Expression;
 use crate::provider::webhook::{Algorithm, JwtRules, Place, Scheme, Signed, TimeRules, TimeSource, WebhookRules};
 
@@ -86,7 +87,7 @@ pub fn verify(
             let proofs = proofs(scheme, incoming)?;
             // Each of them: an element that is not proved is not the app's.
             let known =
-                |proof: &Cow<'_, str>| keys.keys.iter().filter(|key| equal(&key.0, proof.as_bytes())).count() > 0;
+                |proof: &Cow<'_, str>| keys.keys.iter().filter(|key| equal(key.bytes(), proof.as_bytes())).count() > 0;
             if proofs.iter().filter(|proof| known(proof)).count() == proofs.len() {
                 Ok(None)
             } else {
@@ -279,9 +280,4 @@ fn texts(value: &Value, steps: &[String]) -> Option<Vec<String>> {
         (Value::Object(fields), name) => texts(fields.get(name)?, rest),
         _ => None,
     }
-}
-
-/// Whether two secrets are equal, in a time that depends on their lengths only.
-fn equal(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len() && left.iter().zip(right).fold(0, |acc, (a, b)| acc | (a ^ b)) == 0
 }
