@@ -18,6 +18,7 @@ use serde_json::json;
 
 use crate::meter;
 use crate::sandbox::{Account, Consent, GrantId, Sandbox, SandboxOptions};
+use crate::servers;
 use crate::setting;
 use crate::world::{Flags, OPERATOR, Operator, World, is_ready};
 
@@ -218,10 +219,7 @@ impl Field {
 /// Reads a body, and says nothing but yes.
 async fn upstream() -> String {
     let routes = axum::Router::new().route("/echo", axum::routing::post(async |_: axum::body::Bytes| "ok"));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, routes).await });
-    format!("http://{address}")
+    servers::serve(routes).await
 }
 
 async fn run(world: &World) -> Operator {

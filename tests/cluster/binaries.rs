@@ -95,6 +95,11 @@ impl Environment {
         })
     }
 
+    /// The folder of other tools, beside it.
+    pub fn tools(&self) -> PathBuf {
+        self.cache.with_file_name("tools")
+    }
+
     fn built(&self) -> PathBuf {
         self.cache.join(golang::VERSION)
     }

@@ -78,6 +78,16 @@ async fn label(world: &World, namespace: &str, tenant: Option<&str>) {
     namespaces.patch(namespace, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
 }
 
+/// Acme, which is connected to the app, and globex, which is not; gives the token of globex's administrator.
+async fn two_tenants(world: &World) -> String {
+    world.tenant("acme").await;
+    world.tenant("globex").await;
+    let (admin, globex) = (world.admin_of("acme").await, world.admin_of("globex").await);
+    world.connect(&admin, "acme", "web", "app").await;
+    world.wait("acme", "web.app", "ready", is_ready).await;
+    globex
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_actor_at_every_endpoint() {
     let Some(world) = World::start("every_actor_at_every_endpoint").await else { return };
@@ -189,12 +199,7 @@ async fn each_right_to_act_reaches_its_own_endpoint() {
     let Some(world) = World::start("each_right_to_act_reaches_its_own_endpoint").await else { return };
     let (_sandbox, app, _) = with_app(&world, None).await;
     let _operator = world.operator().await;
-    world.tenant("acme").await;
-    world.tenant("globex").await;
-    let admin = world.admin_of("acme").await;
-    let globex = world.admin_of("globex").await;
-    world.connect(&admin, "acme", "web", "app").await;
-    world.wait("acme", "web.app", "ready", is_ready).await;
+    let globex = two_tenants(&world).await;
     let on = |verbs: &[&str], what: &str| rule(verbs, &[&format!("projectintegrations/{what}")]);
     let every = ["get", "create", "update", "patch", "delete", "list", "watch"];
     let acting = ["messages", "actions", "token", "proxy"].map(|what| format!("projectintegrations/{what}"));
@@ -272,12 +277,7 @@ async fn tenants_do_not_reach_each_other_on_the_kubernetes_api() {
     let Some(world) = World::start("tenants_do_not_reach_each_other_on_the_kubernetes_api").await else { return };
     let _app = sandbox(&world, "app", SandboxOptions::default()).await;
     let _operator = world.operator().await;
-    world.tenant("acme").await;
-    world.tenant("globex").await;
-    let admin = world.admin_of("acme").await;
-    let globex = world.admin_of("globex").await;
-    world.connect(&admin, "acme", "web", "app").await;
-    world.wait("acme", "web.app", "ready", is_ready).await;
+    let globex = two_tenants(&world).await;
     world.connect(&globex, "globex", "web", "app").await;
     world.wait("globex", "web.app", "ready", is_ready).await;
     let client = client_of(&world, "globex", "frontend").await;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::connect::{description, sandbox};
 use crate::sandbox::{Effect, Endpoint, Fault, Sandbox, SandboxOptions};
+use crate::servers::serve;
 use crate::world::{World, condition, eventually, is_ready, last_refreshed, now};
 
 const CHECK: &str = "integrations.tms.dev/check-requested-at";
@@ -32,15 +33,13 @@ struct Books {
 
 impl Vendor {
     async fn start(sites: &[&str]) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let vendor = Self { url, books: Arc::default() };
-        vendor.has(sites);
+        let books = Arc::<Mutex<Books>>::default();
         let routes = Router::new()
             .route("/sites", get(list))
             .route("/sites/{id}/about", get(about))
-            .with_state(Arc::clone(&vendor.books));
-        tokio::spawn(async move { axum::serve(listener, routes).await });
+            .with_state(Arc::clone(&books));
+        let vendor = Self { url: serve(routes).await, books };
+        vendor.has(sites);
         vendor
     }
 

@@ -17,6 +17,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::sandbox::{Consent, Sandbox, SandboxOptions};
+use crate::servers::serve;
 use crate::world::{Flags, World, is_ready, rule};
 
 /// Bytes of a large body, and the largest step in which it is sent.
@@ -48,10 +49,7 @@ impl App {
             .route("/v2/channels/{id}/messages", post(message))
             .route("/outside", any(async || "you should not be here"))
             .with_state(self.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, routes).await });
-        format!("http://{address}")
+        serve(routes).await
     }
 }
 

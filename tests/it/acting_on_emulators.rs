@@ -5,6 +5,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::acting::{path, post_to, send};
+use crate::emulators::emulators;
 use crate::emulators_by_person::{connect, google, linear, microsoft};
 use crate::servers;
 use crate::servers::{Emulate, EmulateOptions};
@@ -16,34 +17,8 @@ async fn slack_and_github_are_acted_on() {
         return;
     }
     let Some(world) = World::start("slack_and_github_are_acted_on").await else { return };
-    let callback = |type_: &str| format!("{}/api/public/integrations/{type_}/callback", world.public_url);
-    let mut options = EmulateOptions::new(&callback("slack"));
-    options.redirect_uris.push(callback("github"));
-    let emulate = Emulate::start(&["slack", "github"], options).await;
+    let emulate = emulators(&world, &["chat:write", "channels:read", "channels:history"]).await;
     let (slack, github) = (emulate.slack().to_owned(), emulate.github().to_owned());
-    let description = json!({
-        "preset": "slack",
-        "oauth2": {
-            "authorizationURL": format!("{slack}/oauth/v2/authorize"),
-            "tokenURL": format!("{slack}/api/oauth.v2.access"),
-            "scopes": ["chat:write", "channels:read", "channels:history"],
-            "revocation": { "url": format!("{slack}/api/auth.revoke") },
-        },
-        "api": { "baseURL": format!("{slack}/api") },
-        "identity": { "url": format!("{slack}/api/auth.test") },
-    });
-    world.provider("slack", &emulate.client_id, &emulate.client_secret, description).await;
-    let description = json!({
-        "preset": "github",
-        "oauth2": {
-            "authorizationURL": format!("{github}/login/oauth/authorize"),
-            "tokenURL": format!("{github}/login/oauth/access_token"),
-            "revocation": { "url": format!("{github}/applications/{{client_id}}/grant") },
-        },
-        "api": { "baseURL": github },
-        "identity": { "url": format!("{github}/user") },
-    });
-    world.provider("github", &emulate.client_id, &emulate.client_secret, description).await;
     let _operator = world.operator().await;
     world.tenant("acme").await;
     let token = world.admin_of("acme").await;

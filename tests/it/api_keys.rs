@@ -14,6 +14,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::canary::Haul;
+use crate::servers::serve;
 use crate::world::{Flags, World, condition, eventually, is_ready, now, rule};
 
 const CHECK: &str = "integrations.tms.dev/check-requested-at";
@@ -41,12 +42,9 @@ struct Books {
 impl Vendor {
     /// Starts one that looks at `header`.
     async fn start(header: &str) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(Books { header: header.to_owned(), ..Books::default() }));
         let routes = Router::new().fallback(answer).with_state(Arc::clone(&state));
-        tokio::spawn(async move { axum::serve(listener, routes).await });
-        Self { url, state }
+        Self { url: serve(routes).await, state }
     }
 
     fn knows(&self, credential: &str, status: u16) {

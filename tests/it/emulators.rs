@@ -7,36 +7,48 @@ use crate::servers::browser::Browser;
 use crate::servers::{Emulate, EmulateOptions, Fault};
 use crate::world::{FRONTEND, World, condition, eventually, is_ready, now};
 
-/// Both emulators, with the callbacks of this world.
-async fn emulators(world: &World) -> Emulate {
+/// Scopes that the emulator of Slack knows.
+const SCOPES: [&str; 2] = ["chat:write", "channels:read"];
+
+/// Both emulators, with the callbacks of this world, and their providers.
+pub async fn emulators(world: &World, scopes: &[&str]) -> Emulate {
     let callback = |type_: &str| format!("{}/api/public/integrations/{type_}/callback", world.public_url);
     let mut options = EmulateOptions::new(&callback("slack"));
     options.redirect_uris.push(callback("github"));
     let emulate = Emulate::start(&["slack", "github"], options).await;
-    let slack = emulate.slack();
-    let description = json!({
+    for (name, description) in [("slack", slack(emulate.slack(), scopes)), ("github", github(emulate.github()))] {
+        world.provider(name, &emulate.client_id, &emulate.client_secret, description).await;
+    }
+    emulate
+}
+
+/// The preset at the emulator's addresses.
+fn slack(base: &str, scopes: &[&str]) -> Value {
+    json!({
         "preset": "slack",
         "oauth2": {
-            "authorizationURL": format!("{slack}/oauth/v2/authorize"),
-            "tokenURL": format!("{slack}/api/oauth.v2.access"),
-            "scopes": ["chat:write", "channels:read"],
-            "revocation": { "url": format!("{slack}/api/auth.revoke") },
+            "authorizationURL": format!("{base}/oauth/v2/authorize"),
+            "tokenURL": format!("{base}/api/oauth.v2.access"),
+            "scopes": scopes,
+            "revocation": { "url": format!("{base}/api/auth.revoke") },
         },
-        "identity": { "url": format!("{slack}/api/auth.test") },
-    });
-    world.provider("slack", &emulate.client_id, &emulate.client_secret, description).await;
-    let github = emulate.github();
-    let description = json!({
+        "api": { "baseURL": format!("{base}/api") },
+        "identity": { "url": format!("{base}/api/auth.test") },
+    })
+}
+
+/// The preset at the emulator's addresses.
+fn github(base: &str) -> Value {
+    json!({
         "preset": "github",
         "oauth2": {
-            "authorizationURL": format!("{github}/login/oauth/authorize"),
-            "tokenURL": format!("{github}/login/oauth/access_token"),
-            "revocation": { "url": format!("{github}/applications/{{client_id}}/grant") },
+            "authorizationURL": format!("{base}/login/oauth/authorize"),
+            "tokenURL": format!("{base}/login/oauth/access_token"),
+            "revocation": { "url": format!("{base}/applications/{{client_id}}/grant") },
         },
-        "identity": { "url": format!("{github}/user") },
-    });
-    world.provider("github", &emulate.client_id, &emulate.client_secret, description).await;
-    emulate
+        "api": { "baseURL": base },
+        "identity": { "url": format!("{base}/user") },
+    })
 }
 
 async fn call(world: &World, url: String, token: &str, body: Value) -> Value {
@@ -55,7 +67,7 @@ async fn slack_as_a_workspace_sees_it() {
         return;
     }
     let Some(world) = World::start("slack_as_a_workspace_sees_it").await else { return };
-    let emulate = emulators(&world).await;
+    let emulate = emulators(&world, &SCOPES).await;
     let _operator = world.operator().await;
     world.tenant("acme").await;
     let token = world.admin_of("acme").await;
@@ -149,7 +161,7 @@ async fn a_wrong_client_secret_at_slack() {
         return;
     }
     let Some(world) = World::start("a_wrong_client_secret_at_slack").await else { return };
-    let emulate = emulators(&world).await;
+    let emulate = emulators(&world, &SCOPES).await;
     let wrong = json!({ "stringData": { "client_secret": "not-this-one" } });
     world
         .secrets(crate::world::OPERATOR)
@@ -185,7 +197,7 @@ async fn github_as_a_person_sees_it() {
         return;
     }
     let Some(world) = World::start("github_as_a_person_sees_it").await else { return };
-    let emulate = emulators(&world).await;
+    let emulate = emulators(&world, &SCOPES).await;
     let _operator = world.operator().await;
     world.tenant("acme").await;
     let token = world.admin_of("acme").await;

@@ -11,12 +11,14 @@ use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, StatusCode};
+use integration_operator::digest::hex;
 use kube::api::{Patch, PatchParams};
 use ring::hmac;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::sandbox::{Consent, Sandbox, SandboxOptions};
+use crate::servers::serve;
 use crate::world::{OPERATOR, Operator, World, condition, eventually, is_ready};
 
 const SECRET: &str = "signing-secret-of-the-app";
@@ -34,10 +36,7 @@ pub struct Receiver {
 impl Receiver {
     pub async fn start(&self) -> String {
         let routes = Router::new().route("/events", post(take)).with_state(self.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, routes).await });
-        format!("http://{address}/events")
+        format!("{}/events", serve(routes).await)
     }
 
     pub fn taken(&self) -> Vec<(HeaderMap, Bytes)> {
@@ -57,20 +56,19 @@ fn mac(key: &[u8], text: &str) -> hmac::Tag {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes())
 }
 
-fn hex(tag: &hmac::Tag) -> String {
-    tag.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+/// The header that the app signs with.
+fn signature(secret: &str, seconds: i64, body: &str) -> String {
+    format!("v0={}", hex(mac(secret.as_bytes(), &format!("v0:{seconds}:{body}")).as_ref()))
 }
 
 /// Sends what the app would.
 async fn send_at(world: &World, path: &str, secret: &str, body: &str, seconds: i64) -> (u16, String) {
-    let tag = mac(secret.as_bytes(), &format!("v0:{seconds}:{body}"));
-    let signature = hex(&tag);
     let request = world
         .http
         .post(format!("{}{path}", world.public_url))
         .header("content-type", "application/json; charset=utf-8")
         .header("x-app-timestamp", seconds)
-        .header("x-app-signature", format!("v0={signature}"))
+        .header("x-app-signature", signature(secret, seconds, body))
         .body(body.to_owned());
     let answer = request.send().await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
@@ -90,7 +88,7 @@ fn is(status: u16, word: &str) -> (u16, String) {
 }
 
 /// An app that sends webhooks, and two tenants that are connected to a workspace each.
-async fn connected(world: &World) -> (Sandbox, Operator, String) {
+async fn connected(world: &World) -> (Sandbox, Operator) {
     let sandbox = Sandbox::start(SandboxOptions { consent: Consent::Allow(None), ..SandboxOptions::default() });
     let base = &sandbox.base_url;
     let description = json!({
@@ -125,8 +123,7 @@ async fn connected(world: &World) -> (Sandbox, Operator, String) {
         world.connect(&token, tenant, "web", "app").await;
         world.wait(tenant, "web.app", "ready", is_ready).await;
     }
-    let address = format!("{base}/");
-    (sandbox, operator, address)
+    (sandbox, operator)
 }
 
 async fn give_receiver(world: &World, tenant: &str, uri: &str) {
@@ -142,7 +139,7 @@ async fn give_receiver(world: &World, tenant: &str, uri: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_app_says_reaches_whom_it_concerns() {
     let Some(world) = World::start("what_an_app_says_reaches_whom_it_concerns").await else { return };
-    let (_sandbox, operator, _) = connected(&world).await;
+    let (_sandbox, operator) = connected(&world).await;
     let (acme, globex) = (Receiver::default(), Receiver::default());
     give_receiver(&world, "globex", &globex.start().await).await;
     give_receiver(&world, "acme", &acme.start().await).await;
@@ -179,10 +176,8 @@ async fn what_an_app_says_reaches_whom_it_concerns() {
     assert_eq!(bare.status(), 401);
     // A new signature does not make an old body another one.
     let spaced = text.replace("\",\"", "\", \"");
-    let tag = mac(SECRET.as_bytes(), &format!("v0:{now}:{text}"));
-    let signature = hex(&tag);
     let forged = world.http.post(format!("{}{SHARED}", world.public_url));
-    let forged = forged.header("x-app-timestamp", now).header("x-app-signature", format!("v0={signature}"));
+    let forged = forged.header("x-app-timestamp", now).header("x-app-signature", signature(SECRET, now, &text));
     assert_eq!(forged.body(spaced).send().await.unwrap().status(), 401);
     assert_eq!(acme.taken().len(), 1);
 
@@ -230,7 +225,7 @@ async fn what_an_app_says_reaches_whom_it_concerns() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_integration_has_an_endpoint_of_its_own() {
     let Some(world) = World::start("an_integration_has_an_endpoint_of_its_own").await else { return };
-    let (_sandbox, operator, _) = connected(&world).await;
+    let (_sandbox, operator) = connected(&world).await;
     let path = "/api/public/tenants/acme/projects/web/integrations/app/webhook";
     let event = json!({ "id": "Ev1", "type": "mention" });
     // Without a secret nothing is believed, whatever the app's own would say.
@@ -306,7 +301,7 @@ async fn drip(address: String, head: String) -> String {
 async fn a_thousand_slow_clients_cost_little_and_are_let_go() {
     const CLIENTS: usize = 1000;
     let Some(world) = World::start("a_thousand_slow_clients_cost_little_and_are_let_go").await else { return };
-    let (_sandbox, operator, _) = connected(&world).await;
+    let (_sandbox, operator) = connected(&world).await;
     let receiver = Receiver::default();
     give_receiver(&world, "acme", &receiver.start().await).await;
     let event = |number: usize| json!({ "id": format!("Ev{number}"), "type": "mention", "workspace": "W-ACME" });

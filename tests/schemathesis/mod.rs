@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::cluster::binaries::Environment;
 use crate::servers::s256;
 
 /// What is compared, beside that nothing is answered with 5xx.
@@ -35,12 +36,7 @@ pub fn available() -> bool {
 fn program() -> PathBuf {
     let requirements = directory().join("requirements.txt");
     let wanted = std::fs::read_to_string(&requirements).unwrap();
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = variable("INTEGRATION_OPERATOR_CACHE")
-        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("integration-operator")))
-        .or_else(|| variable("HOME").map(|home| home.join(".cache/integration-operator")))
-        .expect("set INTEGRATION_OPERATOR_CACHE: there is no HOME to put a cache in");
-    let place = cache.join("tools").join(format!("schemathesis-{}", &s256(&wanted)[..12]));
+    let place = Environment::current().unwrap().tools().join(format!("schemathesis-{}", &s256(&wanted)[..12]));
     let stamp = place.join(".installed");
     let lock = std::fs::File::open(&requirements).unwrap();
     lock.lock().unwrap();

@@ -39,6 +39,14 @@ pub fn http_client() -> reqwest::Client {
         .unwrap()
 }
 
+/// Serves routes on loopback until the end of the test, and gives their address.
+pub async fn serve(routes: axum::Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    format!("http://{address}")
+}
+
 /// The S256 challenge that belongs to a PKCE verifier.
 pub fn s256(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(ring::digest::digest(&ring::digest::SHA256, verifier.as_bytes()))

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use futures::StreamExt as _;
 use futures::stream::iter;
+use integration_operator::digest::hex;
 use kube::api::{Patch, PatchParams};
 use reqwest::RequestBuilder;
 use ring::hmac;
@@ -104,8 +105,7 @@ pub async fn measure(field: &mut Field) {
         let signed = |number| {
             let text = text(number);
             let tag = hmac::sign(&key, text.as_bytes());
-            let hex = tag.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-            http.post(format!("{public}{path}")).header("x-app-signature", hex).body(text)
+            http.post(format!("{public}{path}")).header("x-app-signature", hex(tag.as_ref())).body(text)
         };
         let relayed = series(field, at_once, signed).await;
         compare("webhook, verified and handed on", at_once, &plain, &relayed);
