@@ -198,8 +198,7 @@ impl Memories {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get(uid)
-            .map(|memory| Memory::clone(memory))
-            .unwrap_or_default()
+            .map_or_else(Memory::default, |memory| Memory::clone(memory))
     }
 
     /// What `look` tells of what is remembered, without a copy of all of it; `None` where nothing is.

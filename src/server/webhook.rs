@@ -17,7 +17,7 @@ use super::error::ApiError;
 use super::ids::Target;
 use crate::flow::Place;
 use crate::provider::resolved::Provider;
-use crate::webhook::desk::{Arrived, Desk, Refused, Reply};
+use crate::webhook::desk::{Arrived, Desk, Reply};
 
 /// The most bytes of bodies that are held at once, on one replica: 64 MiB.
 pub(super) const MOST_HELD: usize = 64 << 20;
@@ -34,11 +34,7 @@ pub(super) async fn shared(State(state): State<Shared>, place: Place, request: R
     };
     let provider = Desk::provider(&state.flow, namespace.as_deref(), &place.type_).await?;
     let (arrived, _held) = arrived(&state.bodies, &provider, request, since).await?;
-    let reply = Box::pin(state.desk.shared(&state.flow, &provider, &arrived)).await;
-    if matches!(reply, Err(Refused::Nobody)) {
-        state.metrics.webhook(&provider.reference.name, "nobody");
-    }
-    Ok(answer(reply?))
+    Ok(answer(Box::pin(state.desk.shared(&state.flow, &provider, &arrived)).await?))
 }
 
 /// For one integration.

@@ -156,6 +156,7 @@ impl Desk {
         };
         let targets = self.route(flow, &proved).await?;
         if targets.is_empty() {
+            self.metrics.webhook(&provider.reference.name, "nobody");
             return Err(Refused::Nobody);
         }
         self.hand_on(flow, &proved, targets).await
